@@ -1,0 +1,74 @@
+"""The command ``nbinterp``: fetch a demo model, open the lab."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nbinterp import __version__
+from nbinterp.demo import models
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEMO = "smollm2-135m"
+TUTORIAL = Path("notebooks/01_the_circle_of_months.ipynb")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 for success, 1 for a failure, 2 for a wrong call."""
+    parser = argparse.ArgumentParser(
+        prog="nbinterp", description="Interpretability of language models in Jupyter.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"nbinterp {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    fetch = commands.add_parser("fetch", help="make a demo model ready on this machine", allow_abbrev=False)
+    fetch.add_argument("name", choices=list(models.DEMO_MODELS), help="which one: %(choices)s")
+    fetch.add_argument("--verify", action="store_true", help="only check the files of one that is here")
+    commands.add_parser(
+        "lab",
+        help="fetch the demo model if it is absent, and open JupyterLab",
+        description=f"Open JupyterLab, on {TUTORIAL} where that exists. Further arguments go to JupyterLab.",
+        usage="nbinterp lab [-h] [arguments of JupyterLab ...]",
+        allow_abbrev=False,
+    )
+    parsed, rest = parser.parse_known_args(arguments)
+    if parsed.command == "lab":
+        return _lab(rest)
+    if rest:
+        fetch.error(f"unrecognized arguments: {' '.join(rest)}")
+    return _fetch(parsed.name, verify=parsed.verify)
+
+
+def _fetch(name: str, *, verify: bool) -> int:
+    try:
+        folder = models.verify(name) if verify else models.fetch(name)
+    except (models.FetchError, OSError) as error:
+        print(f"nbinterp: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("nbinterp: stopped; nothing is left half-made.", file=sys.stderr)
+        return 130
+    print(f"{name} is {'whole' if verify else 'ready'} in {folder}")
+    return 0
+
+
+def _lab(rest: Sequence[str]) -> int:
+    # without the demo model the lab is still of use: _fetch has said what is wrong
+    if models.directory(DEMO) is None and _fetch(DEMO, verify=False) == 130:
+        return 130
+    chosen = any(not argument.startswith("-") and Path(argument).exists() for argument in rest)
+    tutorial = [str(TUTORIAL)] if TUTORIAL.is_file() and not chosen else []
+    with subprocess.Popen([sys.executable, "-m", "jupyterlab", *tutorial, *rest]) as lab:  # noqa: S603
+        while True:
+            try:
+                return lab.wait()
+            except KeyboardInterrupt:  # JupyterLab gets it too, and asks
+                continue
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""What interventions do to activations: one plain function each.
+
+The engine calls these functions and `Experiment.to_code` prints their source, so that both do the same by
+construction. They use tensor methods only and are read without their module: no imports, no globals, no calls of
+one another. ``x`` is a tensor ``[..., d_model]``; arrays arrive as tensors of its dtype and device; angles are radians.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def put(x: Tensor, value: Tensor) -> Tensor:
+    """Return `value`, whatever stood there."""
+    return value.expand_as(x)
+
+
+def steer(x: Tensor, direction: Tensor, scale: float) -> Tensor:
+    """Return x pushed along a direction."""
+    return x + scale * direction
+
+
+def turn_in_plane(x: Tensor, centre: Tensor, basis: Tensor, by: float | None, to: float) -> Tensor:
+    """Return x with its projection onto a plane turned by an angle, or to one; what is orthogonal stays."""
+    across, up = ((x - centre) @ basis.T).unbind(-1)
+    turn = to - up.atan2(across) if by is None else up * 0 + by
+    cos, sin = turn.cos(), turn.sin()
+    new_across, new_up = across * cos - up * sin, across * sin + up * cos
+    return x + (new_across - across)[..., None] * basis[0] + (new_up - up)[..., None] * basis[1]
+
+
+def move_along_loop(
+    x: Tensor, centre: Tensor, cosines: Tensor, sines: Tensor, start: float | None, by: float | None, to: float
+) -> Tensor:
+    """Return x moved along a closed curve from where it stands (`start`, or the nearest point); its offset stays."""
+    ks = range(1, len(cosines) + 1)
+    if start is None:
+        grid = x.new_tensor(range(3600)) * (6.283185307179586 / 3600)
+        curve = sum((k * grid).cos()[:, None] * c + (k * grid).sin()[:, None] * s for k, c, s in zip(ks, cosines, sines, strict=True))
+        # |x - curve|² without |x|²: the first token's giant norm would swallow the rest
+        here = grid[((x - centre) @ curve.T - (curve * curve).sum(-1) / 2).argmax(dim=-1)]
+    else:
+        here = x[..., 0] * 0 + start
+    there = here * 0 + to if by is None else here + by
+    for k, c, s in zip(ks, cosines, sines, strict=True):
+        x = x + ((k * there).cos() - (k * here).cos())[..., None] * c
+        x = x + ((k * there).sin() - (k * here).sin())[..., None] * s
+    return x

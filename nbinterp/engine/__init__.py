@@ -1,0 +1,1 @@
+"""How experiments become the fewest and smallest nnsight traces."""

@@ -1,0 +1,69 @@
+"""What every test may ask for: the demo model, opened once, and small random models of other families."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+
+import nbinterp as nb
+from nbinterp.spaces import ModelInfo
+
+
+@pytest.fixture(scope="session")
+def demo_name():
+    from nbinterp.demo import models
+
+    models.fetch("smollm2-135m")
+    return "smollm2-135m"
+
+
+@pytest.fixture(scope="session")
+def model(demo_name):
+    return nb.Model.open(demo_name, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(demo_name):
+    from transformers import AutoTokenizer
+
+    from nbinterp.demo import models
+
+    return AutoTokenizer.from_pretrained(models.directory(demo_name))
+
+
+FAMILIES = {
+    "llama": ("LlamaConfig", {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2}),
+    "gpt2": ("GPT2Config", {"n_embd": 32, "n_layer": 4, "n_head": 4}),
+    "gpt_neox": ("GPTNeoXConfig", {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4}),
+    "opt": ("OPTConfig", {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "word_embed_proj_dim": 32}),
+    "qwen3": ("Qwen3Config", {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}),
+}
+
+
+def random_module(family, vocab_size=49152):
+    """Return a small random model of a family; large weights, so that its answers depend on what it is given."""
+    import transformers
+
+    config_class, sizes = FAMILIES[family]
+    config = getattr(transformers, config_class)(vocab_size=vocab_size, bos_token_id=1, eos_token_id=2, pad_token_id=2, **sizes)
+    torch.manual_seed(0)
+    module = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(8)
+    return module
+
+
+@pytest.fixture(scope="session", params=sorted(FAMILIES))
+def small(request, tokenizer):
+    """A small random model of each family."""
+    return nb.Model.open(random_module(request.param), tokenizer=tokenizer, name=request.param, device="cpu")
+
+
+@pytest.fixture
+def info():
+    """A model's card, for tests that need no model."""
+    return ModelInfo("toy", "abc", "LlamaForCausalLM", n_layers=4, d_model=3, n_vocab=10, blocks="model.layers")
