@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nbinterp import arithmetic
-from nbinterp.sites import Match, Site, TokenSelection, TokensLike, select_tokens
+from nbinterp.sites import Site, Span, TokenSelection, TokensLike, select_tokens
 from nbinterp.spaces import (
     Direction,
     Floats,
@@ -52,13 +52,13 @@ class Intervention(ABC):
     ----------
     site : str or Site
         Where in the model.
-    tokens : int, slice, str, sequence of int, or a selection, default ``"all"``
-        At which tokens of the prompt.
+    tokens : int, slice, str, sequence of int, or a selection
+        At which tokens of the prompt; all by default.
     """
 
     site: Site
     _: KW_ONLY
-    tokens: TokenSelection = Match("all")
+    tokens: TokenSelection = Span()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "site", Site.of(self.site))

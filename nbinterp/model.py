@@ -22,7 +22,7 @@ from nbinterp.engine.plan import cut, make_plan
 from nbinterp.experiment import Experiment
 from nbinterp.interventions import check_site
 from nbinterp.results import Result, Vocabulary
-from nbinterp.sites import Site, TokenizedPrompt, TokensLike, select_tokens
+from nbinterp.sites import SHORTHANDS, Site, TokenizedPrompt, TokensLike, select_tokens
 from nbinterp.spaces import ModelInfo
 
 
@@ -229,7 +229,7 @@ class Model:
         sites : str, Site, or sequence of them
             Where to read.
         tokens : as in interventions
-            At which tokens; each gives a row.
+            At which tokens; each gives a row. ``"last"`` and ``"all"`` are always shorthands here.
         labels : DataFrame, optional
             Columns of your own, one line a prompt.
         store : path, optional
@@ -261,7 +261,8 @@ class Model:
             check_site(site, self.info)
         if labels is not None and len(labels) != len(prompts):
             raise ValueError(f"got labels with {len(labels)} lines for {len(prompts)} prompts; wanted one line a prompt, in the same order.")
-        selection = select_tokens(tokens)
+        # over many texts a shorthand is never the word: some text will hold it
+        selection = select_tokens(SHORTHANDS.get(tokens, tokens) if isinstance(tokens, str) else tokens)
         tokenized = [self.tokens(prompt) for prompt in prompts]
         positions = [selection.resolve(prompt) for prompt in tokenized]
         table = _rows_table(tokenized, positions, labels)

@@ -201,6 +201,9 @@ class Match:
 
 _SHORTHANDS = {"last": ("the last token", "tokens=-1"), "all": ("all tokens", "tokens=slice(None)")}
 
+SHORTHANDS: dict[Any, Positions | Span] = {"last": Positions((-1,)), "all": Span()}
+"""What the shorthands stand for where no text is searched."""
+
 TokenSelection = Positions | Span | Match
 TokensLike = int | slice | str | Sequence[int] | TokenSelection | dict[str, Any]
 

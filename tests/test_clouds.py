@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbinterp.clouds import Cloud, CloudWriter
-from nbinterp.clouds.store import RowFile, create_store
+from nbinterp.clouds.store import RowFile, create_store, read_store
 from nbinterp.clouds.table import table_from_json, table_to_json
 from nbinterp.sites import Site
 from nbinterp.spaces import ModelInfo
@@ -475,8 +475,8 @@ class TestWriter:
         short = tmp_path / "c" / "resid_post.1" / "c" / "0" / "0"
         short.parent.mkdir(parents=True)
         short.write_bytes(b"abc")
-        mine.write([3, 0, 1, 2], batch([3, 0, 1, 2]))
-        np.testing.assert_array_equal(mine.cloud()["resid_post.1"].points, values(1))
+        mine.write([0, 1], batch([0, 1]))
+        np.testing.assert_array_equal(mine.partial()["resid_post.1"].points, values(1)[:2])
 
     def test_a_row_that_is_written_again_is_not_done_meanwhile(self, tmp_path, monkeypatch):
         mine = writer(tmp_path / "c")
@@ -505,7 +505,7 @@ n = 20_000
 writer = CloudWriter(n, ["resid_post.0", "resid_post.1"], model, None, sys.argv[1], key="k")
 order = np.random.default_rng(0).permutation(n)
 print("writing", len(writer.missing), flush=True)
-for part in np.array_split(order[np.isin(order, writer.missing)], 4000):
+for part in np.array_split(order[np.isin(order, writer.missing)], 10_000):
     rows = np.repeat(part[:, None], 64, axis=1)
     writer.write(part, {"resid_post.0": rows + 1, "resid_post.1": -rows - 1})
 print("finished", flush=True)
@@ -517,9 +517,11 @@ def test_a_killed_writer_loses_nothing_that_is_done(tmp_path, monkeypatch):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-c", KILLED, str(path)]
     done = 0
-    for wait in (0.05, 0.11, 0.17):
+    for wait in (0.01, 0.07, 0.13):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         assert process.stdout.readline().split() == ["writing", str(20_000 - done)]
+        while read_store(path).done().sum() == done:  # a busy machine may be slow to begin
+            time.sleep(0.01)
         time.sleep(wait)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL

@@ -1,0 +1,1 @@
+"""Widgets: anywidget classes that show a result and take the hand; compute comes in as a callable."""
