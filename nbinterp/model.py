@@ -270,7 +270,8 @@ class Model:
         key = hashlib.sha256(json.dumps([[p.ids for p in tokenized], positions, [str(s) for s in wanted], self.info.revision]).encode()).hexdigest()
         writer = CloudWriter(len(table), wanted, self.info, table, store=store, key=key)
         missing = set(writer.missing.tolist())
-        todo = sorted((i for i in range(len(tokenized)) if first_row[i] in missing), key=lambda i: len(tokenized[i]))
+        todo = [i for i in range(len(tokenized)) if not missing.isdisjoint(range(first_row[i], first_row[i + 1]))]
+        todo.sort(key=lambda i: len(tokenized[i]))
         with tqdm(total=len(table), initial=len(table) - len(missing), unit="row", disable=not progress) as bar:
             try:
                 for batch in _batches(todo, tokenized, self._executor.max_tokens):
