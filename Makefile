@@ -63,7 +63,7 @@ screenshots: pytest
 	cp tests/ui/screenshots/*.png docs/
 
 notebooks: $(VENV)/.test demo
-	$(BIN)/python -m nbinterp.tutorials
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
 
 clean:
 	rm -rf $(VENV) .venv-lowest js/node_modules js/lib nbinterp/static nbinterp/labextension

@@ -56,7 +56,7 @@ _HOMES = {
 }
 _HOME = {name: f"nbinterp.{module}" for module, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 - names are loaded when first used
+__all__ = ["__version__", *sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

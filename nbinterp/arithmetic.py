@@ -39,7 +39,10 @@ def move_along_loop(
     ks = range(1, len(cosines) + 1)
     if start is None:
         grid = x.new_tensor(range(3600)) * (6.283185307179586 / 3600)
-        curve = sum((k * grid).cos()[:, None] * c + (k * grid).sin()[:, None] * s for k, c, s in zip(ks, cosines, sines, strict=True))
+        curve = sum(
+            (k * grid).cos()[:, None] * c + (k * grid).sin()[:, None] * s
+            for k, c, s in zip(ks, cosines, sines, strict=True)
+        )
         # |x - curve|² without |x|²: the first token's giant norm would swallow the rest
         here = grid[((x - centre) @ curve.T - (curve * curve).sum(-1) / 2).argmax(dim=-1)]
     else:

@@ -25,10 +25,10 @@ import torch
 from nnsight import TransformersModel
 '''
 
-_ARRAY = '''
+_ARRAY = """
 def array(text, *shape):
     return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f8").reshape(shape).astype(np.float32)).to(device)
-'''
+"""
 
 _MATCH = '''
 def match(prompt, text, nth=1):

@@ -79,9 +79,10 @@ class Experiment:
         LookupError
             When one is not there.
         """
-        left = dict(enumerate(self.interventions))
+        all_of_them = dict(enumerate(self.interventions))
+        left = dict(all_of_them)
         for one in interventions:
-            index = range(len(self.interventions))[one] if _is_index(one, self.interventions) else _first(left, one)
+            index = _index_in(all_of_them if isinstance(one, int) else left, one)
             if index not in left:
                 raise LookupError(
                     f"got {one!r} to leave out, but this experiment has {len(self.interventions)} interventions and it is not one of them."
@@ -142,7 +143,9 @@ class Experiment:
         except json.JSONDecodeError as error:
             raise ValueError(f"got text that is not JSON ({error}); wanted what Experiment.to_json() wrote.") from None
         if not isinstance(value, Mapping) or value.get("nbinterp") != _FORMAT:
-            raise ValueError(f"got JSON that is not an nbinterp experiment of format {_FORMAT}; wanted what Experiment.to_json() wrote.")
+            raise ValueError(
+                f"got JSON that is not an nbinterp experiment of format {_FORMAT}; wanted what Experiment.to_json() wrote."
+            )
         return cls(
             value["prompts"],
             [intervention_from_json(act) for act in value["interventions"]],
@@ -164,13 +167,13 @@ class Experiment:
             When the experiment is not bound to a model yet.
         """
         if self.model is None:
-            raise ValueError("got an experiment that no model has run; run it (run.experiment.to_code()) or bind it with experiment.on(model.info).")
+            raise ValueError(
+                "got an experiment that no model has run; run it (run.experiment.to_code()) or bind it with experiment.on(model.info)."
+            )
         return nnsight_code(self.prompts, self.interventions, self.read, self.model, self.fingerprint)
 
 
-def _is_index(one: Intervention | int, of: Sequence[Intervention]) -> bool:
-    return isinstance(one, int) and -len(of) <= one < len(of)
-
-
-def _first(left: Mapping[int, Intervention], one: Intervention | int) -> int | None:
-    return next((index for index, act in left.items() if act == one), None)
+def _index_in(acts: Mapping[int, Intervention], one: Intervention | int) -> int | None:
+    if isinstance(one, int):
+        return one % len(acts) if acts and -len(acts) <= one < len(acts) else None
+    return next((index for index, act in acts.items() if act == one), None)

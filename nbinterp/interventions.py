@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any
 
+import attrs
 import numpy as np
+from attrs import field, frozen
 from numpy.typing import ArrayLike
 
 from nbinterp import arithmetic
@@ -25,7 +26,28 @@ from nbinterp.spaces import (
 )
 
 
-@dataclass(frozen=True)
+def _as_site(site: str | Site) -> Site:
+    return Site.of(site)
+
+
+def _as_direction(value: Direction | ArrayLike) -> Direction:
+    return value if isinstance(value, Direction) else Direction(None, None, np.asarray(value, dtype=np.float64))
+
+
+def _as_direction_or_none(value: Direction | ArrayLike | None) -> Direction | None:
+    return None if value is None else _as_direction(value)
+
+
+def _as_tokens_or_none(tokens: TokensLike | None) -> TokenSelection | None:
+    return None if tokens is None else select_tokens(tokens)
+
+
+def _check_finite(act: Intervention, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"got {attribute.name}={value}; wanted a finite number.")
+
+
+@frozen
 class Operation:
     """One of `nbinterp.arithmetic`'s functions with its arguments after ``x``.
 
@@ -40,11 +62,11 @@ class Operation:
     """
 
     function: Callable[..., Any]
-    arrays: Mapping[str, Floats] = field(default_factory=dict)
-    numbers: Mapping[str, float | None] = field(default_factory=dict)
+    arrays: Mapping[str, Floats] = field(factory=dict)
+    numbers: Mapping[str, float | None] = field(factory=dict)
 
 
-@dataclass(frozen=True)
+@frozen
 class Intervention(ABC):
     """What all interventions share: where they act.
 
@@ -56,13 +78,8 @@ class Intervention(ABC):
         At which tokens of the prompt; all by default.
     """
 
-    site: Site
-    _: KW_ONLY
-    tokens: TokenSelection = Span()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "site", Site.of(self.site))
-        object.__setattr__(self, "tokens", select_tokens(self.tokens))
+    site: Site = field(converter=_as_site)
+    tokens: TokenSelection = field(default=Span(), converter=select_tokens, kw_only=True)
 
     @abstractmethod
     def operation(self) -> Operation:
@@ -71,14 +88,16 @@ class Intervention(ABC):
     def check(self, model: ModelInfo) -> None:
         """Raise ValueError when this cannot be done in `model`."""
         check_site(self.site, model)
-        for value in (getattr(self, f.name) for f in fields(self)):
+        for value in self._values().values():
             if isinstance(value, Subspace):
                 value.require(self.site, model)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON form from which `intervention_from_json` makes an equal value."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {"kind": type(self).__name__} | {name: _value_to_json(value) for name, value in values.items()}
+        return {"kind": type(self).__name__} | {name: _value_to_json(value) for name, value in self._values().items()}
+
+    def _values(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in attrs.fields(type(self))}
 
 
 def check_site(site: Site, model: ModelInfo) -> None:
@@ -89,11 +108,7 @@ def check_site(site: Site, model: ModelInfo) -> None:
         )
 
 
-def _as_direction(value: Direction | ArrayLike, site: Site) -> Direction:
-    return value if isinstance(value, Direction) else Direction(site, None, np.asarray(value, dtype=np.float64))
-
-
-@dataclass(frozen=True)
+@frozen
 class Ablate(Intervention):
     """Replace an activation by nothing, or by its mean over a reference.
 
@@ -103,12 +118,7 @@ class Ablate(Intervention):
         What to put there, e.g. the mean over a reference set; zeros by default.
     """
 
-    mean: Direction | None = field(default=None, kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.mean is not None:
-            object.__setattr__(self, "mean", _as_direction(self.mean, self.site))
+    mean: Direction | None = field(default=None, converter=_as_direction_or_none, kw_only=True)
 
     def operation(self) -> Operation:
         """Return the replacement by the mean."""
@@ -116,7 +126,7 @@ class Ablate(Intervention):
         return Operation(arithmetic.put, {"value": value})
 
 
-@dataclass(frozen=True)
+@frozen
 class Patch(Intervention):
     """Replace an activation by what another prompt has there.
 
@@ -133,23 +143,20 @@ class Patch(Intervention):
     """
 
     source: str = field(kw_only=True)
-    source_tokens: TokenSelection | None = field(default=None, kw_only=True)
+    source_tokens: TokenSelection | None = field(default=None, converter=_as_tokens_or_none, kw_only=True)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __attrs_post_init__(self) -> None:
         if not isinstance(self.source, str) or not self.source:
             raise ValueError(
                 f"got source={self.source!r} in a Patch; wanted the text of a prompt to take the activation from."
             )
-        if self.source_tokens is not None:
-            object.__setattr__(self, "source_tokens", select_tokens(self.source_tokens))
 
     def operation(self) -> Operation:
         """Return the replacement; its ``value [n_tokens, d_model]`` comes from the run of `source`."""
         return Operation(arithmetic.put)
 
 
-@dataclass(frozen=True)
+@frozen
 class Steer(Intervention):
     """Add a direction to an activation.
 
@@ -165,20 +172,15 @@ class Steer(Intervention):
     .. [1] Turner et al., "Steering language models with activation engineering", 2023, section 3. arXiv:2308.10248
     """
 
-    direction: Direction = field(kw_only=True)
-    scale: float = field(default=1.0, kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "direction", _as_direction(self.direction, self.site))
-        _check_finite("scale", self.scale)
+    direction: Direction = field(converter=_as_direction, kw_only=True)
+    scale: float = field(default=1.0, validator=_check_finite, kw_only=True)
 
     def operation(self) -> Operation:
         """Return the sum."""
         return Operation(arithmetic.steer, {"direction": self.direction.vector}, {"scale": self.scale})
 
 
-@dataclass(frozen=True)
+@frozen
 class Rotate(Intervention):
     """Turn an activation about the centre of a plane, or move it along a closed curve; what is orthogonal stays.
 
@@ -197,12 +199,11 @@ class Rotate(Intervention):
     """
 
     on: Plane | Loop = field(kw_only=True)
-    by: float | None = field(default=None, kw_only=True)
-    to: float | None = field(default=None, kw_only=True)
-    start: float | None = field(default=None, kw_only=True)
+    by: float | None = field(default=None, validator=_check_finite, kw_only=True)
+    to: float | None = field(default=None, validator=_check_finite, kw_only=True)
+    start: float | None = field(default=None, validator=_check_finite, kw_only=True)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __attrs_post_init__(self) -> None:
         if not isinstance(self.on, Plane | Loop):
             raise TypeError(
                 f"got on={type(self.on).__name__} in a Rotate; wanted a Plane or a Loop, for example circle.loop."
@@ -213,8 +214,6 @@ class Rotate(Intervention):
             raise ValueError(
                 "got a start for a Rotate in a Plane, where the projection says it: leave start out, or turn on a Loop."
             )
-        for name in ("by", "to", "start"):
-            _check_finite(name, getattr(self, name))
 
     def operation(self) -> Operation:
         """Return the turn."""
@@ -222,11 +221,6 @@ class Rotate(Intervention):
         if isinstance(self.on, Plane):
             return Operation(arithmetic.turn_in_plane, self.on.arrays(), turn)
         return Operation(arithmetic.move_along_loop, self.on.arrays(), turn | {"start": self.start})
-
-
-def _check_finite(name: str, value: float | None) -> None:
-    if value is not None and not math.isfinite(value):
-        raise ValueError(f"got {name}={value}; wanted a finite number.")
 
 
 _KINDS: dict[str, type[Intervention]] = {cls.__name__: cls for cls in (Ablate, Patch, Steer, Rotate)}

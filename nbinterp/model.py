@@ -93,7 +93,14 @@ class Model:
         ValueError, LookupError
             When there is no such model, or it cannot be opened safely.
         """
-        loaded = load(source, tokenizer=tokenizer, revision=revision, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+        loaded = load(
+            source,
+            tokenizer=tokenizer,
+            revision=revision,
+            dtype=dtype,
+            device=device,
+            trust_remote_code=trust_remote_code,
+        )
         module = loaded.module
         blocks = find_blocks(module)
         check_blocks(module, blocks)
@@ -109,7 +116,12 @@ class Model:
             blocks=blocks,
             source=loaded.source,
         )
-        return cls(Executor(module, loaded.tokenizer, info), loaded.tokenizer, vocabulary, getattr(config, "max_position_embeddings", None))
+        return cls(
+            Executor(module, loaded.tokenizer, info),
+            loaded.tokenizer,
+            vocabulary,
+            getattr(config, "max_position_embeddings", None),
+        )
 
     @property
     def info(self) -> ModelInfo:
@@ -143,9 +155,13 @@ class Model:
         encoded = self._tokenizer(prompt, return_offsets_mapping=True)
         ids = tuple(encoded["input_ids"])
         if not ids:
-            raise ValueError(f"got the prompt {prompt!r}, which has no tokens for {self.info.name}; wanted text with at least one.")
+            raise ValueError(
+                f"got the prompt {prompt!r}, which has no tokens for {self.info.name}; wanted text with at least one."
+            )
         if self._context is not None and len(ids) > self._context:
-            raise ValueError(f"got a prompt of {len(ids)} tokens; {self.info.name} reads at most {self._context}: shorten it.")
+            raise ValueError(
+                f"got a prompt of {len(ids)} tokens; {self.info.name} reads at most {self._context}: shorten it."
+            )
         spans = tuple((int(a), int(b)) for a, b in encoded["offset_mapping"])
         return TokenizedPrompt(prompt, ids, tuple(self._vocabulary.tokens[i] for i in ids), spans)
 
@@ -157,7 +173,9 @@ class Model:
     def run(self, experiments: Experiment | str, *, progress: bool = ...) -> Result: ...
     @overload
     def run(self, experiments: Sequence[Experiment], *, progress: bool = ...) -> list[Result]: ...
-    def run(self, experiments: Experiment | str | Sequence[Experiment], *, progress: bool = False) -> Result | list[Result]:
+    def run(
+        self, experiments: Experiment | str | Sequence[Experiment], *, progress: bool = False
+    ) -> Result | list[Result]:
         """Run an experiment, or many at once, which costs less than one after the other.
 
         Every prompt is run once untouched and kept; a changed run resumes from there after the first block that an
@@ -260,14 +278,18 @@ class Model:
         for site in wanted:
             check_site(site, self.info)
         if labels is not None and len(labels) != len(prompts):
-            raise ValueError(f"got labels with {len(labels)} lines for {len(prompts)} prompts; wanted one line a prompt, in the same order.")
+            raise ValueError(
+                f"got labels with {len(labels)} lines for {len(prompts)} prompts; wanted one line a prompt, in the same order."
+            )
         # over many texts a shorthand is never the word: some text will hold it
         selection = select_tokens(SHORTHANDS.get(tokens, tokens) if isinstance(tokens, str) else tokens)
         tokenized = [self.tokens(prompt) for prompt in prompts]
         positions = [selection.resolve(prompt) for prompt in tokenized]
         table = _rows_table(tokenized, positions, labels)
         first_row = np.cumsum([0, *map(len, positions)])
-        key = hashlib.sha256(json.dumps([[p.ids for p in tokenized], positions, [str(s) for s in wanted], self.info.revision]).encode()).hexdigest()
+        key = hashlib.sha256(
+            json.dumps([[p.ids for p in tokenized], positions, [str(s) for s in wanted], self.info.revision]).encode()
+        ).hexdigest()
         writer = CloudWriter(len(table), wanted, self.info, table, store=store, key=key)
         missing = set(writer.missing.tolist())
         todo = [i for i in range(len(tokenized)) if not missing.isdisjoint(range(first_row[i], first_row[i + 1]))]
@@ -280,22 +302,34 @@ class Model:
                     states = self._executor.read([tokenized[i] for i in batch], wanted)
                     rows = np.concatenate([np.arange(first_row[i], first_row[i + 1]) for i in batch])
                     values = {
-                        site: torch.cat([state[n, list(positions[i])] for n, i in enumerate(batch)]).float().cpu().numpy()
+                        site: torch.cat([state[n, list(positions[i])] for n, i in enumerate(batch)])
+                        .float()
+                        .cpu()
+                        .numpy()
                         for site, state in zip(wanted, states, strict=True)
                     }
                     writer.write(rows, values)
                     bar.update(len(rows))
             except KeyboardInterrupt:
                 done = len(table) - len(writer.missing)
-                goes_on = "call collect again with the same store to go on" if store else "give store= to be able to go on"
+                goes_on = (
+                    "call collect again with the same store to go on" if store else "give store= to be able to go on"
+                )
                 raise CollectionStopped(
-                    f"stopped after {done} of {len(table)} rows, which are in this exception's .partial; {goes_on}.", writer.partial()
+                    f"stopped after {done} of {len(table)} rows, which are in this exception's .partial; {goes_on}.",
+                    writer.partial(),
                 ) from None
         return writer.cloud()
 
 
-def _rows_table(prompts: Sequence[TokenizedPrompt], positions: Sequence[tuple[int, ...]], labels: pd.DataFrame | None) -> pd.DataFrame:
-    rows = [(p.text, i, p.tokens[t], t) for i, (p, chosen) in enumerate(zip(prompts, positions, strict=True)) for t in chosen]
+def _rows_table(
+    prompts: Sequence[TokenizedPrompt], positions: Sequence[tuple[int, ...]], labels: pd.DataFrame | None
+) -> pd.DataFrame:
+    rows = [
+        (p.text, i, p.tokens[t], t)
+        for i, (p, chosen) in enumerate(zip(prompts, positions, strict=True))
+        for t in chosen
+    ]
     table = pd.DataFrame(rows, columns=["text", "prompt", "token", "position"])
     if labels is None:
         return table
@@ -316,6 +350,9 @@ def _token_texts(tokenizer: Any, n_vocab: int) -> tuple[str, ...]:  # noqa: ANN4
     known = tokenizer.convert_ids_to_tokens(range(min(n_vocab, len(tokenizer))))
     texts = tokenizer.batch_decode([[i] for i in range(len(known))])
     # SentencePiece drops the leading space of what is decoded alone, and marks it in the piece
-    spaced = [" " + text if piece and piece.startswith("▁") and not text.startswith(" ") else text for piece, text in zip(known, texts, strict=True)]
+    spaced = [
+        " " + text if piece and piece.startswith("▁") and not text.startswith(" ") else text
+        for piece, text in zip(known, texts, strict=True)
+    ]
     # embeddings are often padded to a round number of rows that no token uses
     return (*spaced, *(f"<unused {i}>" for i in range(len(spaced), n_vocab)))

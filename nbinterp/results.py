@@ -42,7 +42,9 @@ class Vocabulary:
         if text not in self._ids:
             spaced = f" {text.strip()}"
             hint = f": did you mean {spaced!r}, with a leading space" if spaced in self._ids else ""
-            raise LookupError(f"got {text!r}, which is not a single token of this model{hint}; model.tokens({text!r}) shows its tokens.")
+            raise LookupError(
+                f"got {text!r}, which is not a single token of this model{hint}; model.tokens({text!r}) shows its tokens."
+            )
         return self._ids[text]
 
 
@@ -88,7 +90,9 @@ class Result:
         """Next-token probabilities without the interventions: ``[n_prompts, n_vocab]``."""
         return softmax(self.base_logits)
 
-    def top(self, k: int = 10, *, prompt: int = 0, by: Literal["changed", "base", "difference"] = "changed") -> pd.DataFrame:
+    def top(
+        self, k: int = 10, *, prompt: int = 0, by: Literal["changed", "base", "difference"] = "changed"
+    ) -> pd.DataFrame:
         """Return the most probable next tokens of one prompt.
 
         Parameters
@@ -155,7 +159,7 @@ class Result:
         return "\n".join(lines[:9] + ([f"  … {len(lines) - 9} more"] if len(lines) > 9 else []))
 
     def _repr_html_(self) -> str:
-        shown = self.top(8).style.format({c: "{:.1%}" for c in ("base", "changed", "difference")}, escape="html")
+        shown = self.top(8).style.format(dict.fromkeys(("base", "changed", "difference"), "{:.1%}"), escape="html")
         return f"<p>{html.escape(repr(self).splitlines()[0])}<br>{html.escape(repr(self.prompts[0].text))}</p>{shown.hide(axis='index').to_html()}"
 
 

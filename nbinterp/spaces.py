@@ -91,10 +91,10 @@ class Subspace:
     """What `Direction`, `Plane` and `Loop` share: arrays over the features of one site of one model.
 
     ``==`` compares the numbers and the place, so that values that hold one can be hashed and compared.
-    A model of ``None`` means that nobody said which: only the number of features can then be checked.
+    A site or model of ``None`` means that nobody said which: only the number of features can then be checked.
     """
 
-    site: Site
+    site: Site | None
     model: ModelInfo | None
 
     @property
@@ -108,7 +108,8 @@ class Subspace:
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
     def _freeze(self, **shapes: tuple[str, ...]) -> None:
-        object.__setattr__(self, "site", Site.of(self.site))
+        if self.site is not None:
+            object.__setattr__(self, "site", Site.of(self.site))
         for name, shape in shapes.items():
             array = frozen_array(getattr(self, name), f"a {type(self).__name__}'s {name}", shape)
             object.__setattr__(self, name, array)
@@ -122,10 +123,10 @@ class Subspace:
         """Return the same numbers, declared to hold at another site: the way to say that you mean it."""
         return replace(self, site=Site.of(site))
 
-    def require(self, site: Site, model: ModelInfo | None = None) -> None:
+    def require(self, site: Site | None, model: ModelInfo | None = None) -> None:
         """Raise ValueError unless this belongs to `site` (and to `model`, where one is given)."""
         kind = type(self).__name__
-        if self.site != site:
+        if self.site is not None and site is not None and self.site != site:
             raise ValueError(
                 f"got a {kind} found at {self.site}, used at {site}: find one there, or say that you mean it with .at('{site}')."
             )
@@ -136,8 +137,9 @@ class Subspace:
                 f"got a {kind} of the model {self.model}, used on {model}: find one in the model that you run."
             )
         if self.d_model != model.d_model:
+            at = "" if site is None else f" at {site}"
             raise ValueError(
-                f"got a {kind} with {self.d_model} features at {site}; {model.name} has {model.d_model} there."
+                f"got a {kind} with {self.d_model} features{at}; {model.name} has {model.d_model} there."
             )
 
     def _key(self) -> tuple[Any, ...]:
@@ -310,7 +312,7 @@ def subspace_to_json(value: Subspace) -> dict[str, Any]:
     """Return a JSON form from which `subspace_from_json` makes an equal value."""
     kind = next(name for name, cls in _KINDS.items() if type(value) is cls)
     model = None if value.model is None else value.model.to_json()
-    return {"kind": kind, "site": str(value.site), "model": model} | {
+    return {"kind": kind, "site": None if value.site is None else str(value.site), "model": model} | {
         n: array_to_json(a) for n, a in value.arrays().items()
     }
 
@@ -322,4 +324,4 @@ def subspace_from_json(value: Mapping[str, Any]) -> Subspace:
     cls = _KINDS[value["kind"]]
     arrays = {f.name: array_from_json(value[f.name]) for f in fields(cls) if f.name not in ("site", "model")}
     model = None if value["model"] is None else ModelInfo(**value["model"])
-    return cls(site=Site.of(value["site"]), model=model, **arrays)
+    return cls(site=value["site"], model=model, **arrays)

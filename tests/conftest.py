@@ -34,11 +34,36 @@ def tokenizer(demo_name):
 
 
 FAMILIES = {
-    "llama": ("LlamaConfig", {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2}),
+    "llama": (
+        "LlamaConfig",
+        {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+        },
+    ),
     "gpt2": ("GPT2Config", {"n_embd": 32, "n_layer": 4, "n_head": 4}),
-    "gpt_neox": ("GPTNeoXConfig", {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4}),
-    "opt": ("OPTConfig", {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "word_embed_proj_dim": 32}),
-    "qwen3": ("Qwen3Config", {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}),
+    "gpt_neox": (
+        "GPTNeoXConfig",
+        {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4},
+    ),
+    "opt": (
+        "OPTConfig",
+        {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "word_embed_proj_dim": 32},
+    ),
+    "qwen3": (
+        "Qwen3Config",
+        {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+        },
+    ),
 }
 
 
@@ -47,7 +72,9 @@ def random_module(family, vocab_size=49152):
     import transformers
 
     config_class, sizes = FAMILIES[family]
-    config = getattr(transformers, config_class)(vocab_size=vocab_size, bos_token_id=1, eos_token_id=2, pad_token_id=2, **sizes)
+    config = getattr(transformers, config_class)(
+        vocab_size=vocab_size, bos_token_id=1, eos_token_id=2, pad_token_id=2, **sizes
+    )
     torch.manual_seed(0)
     module = transformers.AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():

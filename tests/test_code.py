@@ -20,7 +20,9 @@ def run_alone(code, tmp_path):
     script, out = tmp_path / "experiment.py", tmp_path / "out.npz"
     script.write_text(code + SAVE)
     # -I: no PYTHONPATH, no current directory, so that only installed packages are found
-    done = subprocess.run([sys.executable, "-I", script, out], capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-I", script, out], capture_output=True, text=True, cwd=tmp_path, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return np.load(out), done.stdout
 

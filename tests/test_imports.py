@@ -6,7 +6,19 @@ import pytest
 
 import nbinterp as nb
 
-HEAVY = ("torch", "nnsight", "transformers", "umap", "numba", "ripser", "sklearn", "altair", "pandas", "anywidget", "xarray")
+HEAVY = (
+    "torch",
+    "nnsight",
+    "transformers",
+    "umap",
+    "numba",
+    "ripser",
+    "sklearn",
+    "altair",
+    "pandas",
+    "anywidget",
+    "xarray",
+)
 
 
 def loaded_by(statement):
@@ -26,7 +38,9 @@ def test_data_needs_no_model_library(name):
 
 @pytest.mark.parametrize("name", ["fit_manifold", "persistence", "umap"])
 def test_geometry_needs_no_model_and_loads_slow_libraries_late(name):
-    assert not {"torch", "nnsight", "transformers", "umap", "numba", "ripser"} & set(loaded_by(f"import nbinterp; nbinterp.{name}"))
+    assert not {"torch", "nnsight", "transformers", "umap", "numba", "ripser"} & set(
+        loaded_by(f"import nbinterp; nbinterp.{name}")
+    )
 
 
 @pytest.mark.parametrize("name", nb.__all__)
@@ -36,5 +50,7 @@ def test_every_exported_name_is_there_and_documented(name):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(AttributeError, match=r"module 'nbinterp' has no attribute 'Dail'; it has __version__, Ablate, Atlas, "):
+    with pytest.raises(
+        AttributeError, match=r"module 'nbinterp' has no attribute 'Dail'; it has __version__, Ablate, Atlas, "
+    ):
         nb.Dail  # noqa: B018

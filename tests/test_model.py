@@ -58,7 +58,10 @@ def test_every_token_has_a_text_and_an_id(model):
     assert model.vocabulary.id(" March") == model.tokens(" March").ids[0]
     with pytest.raises(LookupError) as caught:
         model.vocabulary.id("Septembre")
-    assert caught.value.args[0] == "got 'Septembre', which is not a single token of this model; model.tokens('Septembre') shows its tokens."
+    assert (
+        caught.value.args[0]
+        == "got 'Septembre', which is not a single token of this model; model.tokens('Septembre') shows its tokens."
+    )
     with pytest.raises(LookupError, match="did you mean ' ecosystems', with a leading space"):
         model.vocabulary.id("ecosystems")
 
@@ -66,10 +69,25 @@ def test_every_token_has_a_text_and_an_id(model):
 @pytest.mark.parametrize(
     ("source", "kwargs", "error", "message"),
     [
-        ("smollm3", {}, LookupError, "got 'smollm3', which is neither a demo model (smollm2-135m) nor a directory, a GGUF file or a hub id 'owner/name' that could be opened."),
-        ("smollm2-135m", {"tokenizer": "x"}, ValueError, "got a tokenizer beside the model 'smollm2-135m', which brings its own; leave tokenizer out, or pass a module."),
+        (
+            "smollm3",
+            {},
+            LookupError,
+            "got 'smollm3', which is neither a demo model (smollm2-135m) nor a directory, a GGUF file or a hub id 'owner/name' that could be opened.",
+        ),
+        (
+            "smollm2-135m",
+            {"tokenizer": "x"},
+            ValueError,
+            "got a tokenizer beside the model 'smollm2-135m', which brings its own; leave tokenizer out, or pass a module.",
+        ),
         (torch.nn.Linear(2, 2), {}, ValueError, "got a Linear without its tokenizer; give it with tokenizer=."),
-        (torch.nn.Linear(2, 2), {"tokenizer": "x"}, ValueError, "got a model of class Linear with its blocks at none of model.layers, transformer.h, gpt_neox.layers, model.decoder.layers; nbinterp knows decoder-only language models of transformers' Llama, GPT-2, GPT-NeoX and OPT families: open one of those."),
+        (
+            torch.nn.Linear(2, 2),
+            {"tokenizer": "x"},
+            ValueError,
+            "got a model of class Linear with its blocks at none of model.layers, transformer.h, gpt_neox.layers, model.decoder.layers; nbinterp knows decoder-only language models of transformers' Llama, GPT-2, GPT-NeoX and OPT families: open one of those.",
+        ),
     ],
 )
 def test_what_cannot_be_opened(source, kwargs, error, message):
@@ -82,11 +100,17 @@ def test_a_model_that_is_not_here_says_what_to_run(monkeypatch, tmp_path):
     monkeypatch.setenv("NBINTERP_CACHE", str(tmp_path))
     with pytest.raises(LookupError) as caught:
         nb.Model.open("smollm2-135m")
-    assert caught.value.args[0] == "got the demo model 'smollm2-135m', which is not on this machine yet; run: nbinterp fetch smollm2-135m"
+    assert (
+        caught.value.args[0]
+        == "got the demo model 'smollm2-135m', which is not on this machine yet; run: nbinterp fetch smollm2-135m"
+    )
 
 
 def test_a_hub_id_that_cannot_be_had_is_one_sentence():
-    with pytest.raises(ValueError, match=r"^got 'nobody/nothing', which could not be opened as a causal language model with safetensors or GGUF weights: "):
+    with pytest.raises(
+        ValueError,
+        match=r"^got 'nobody/nothing', which could not be opened as a causal language model with safetensors or GGUF weights: ",
+    ):
         nb.Model.open("nobody/nothing")
 
 
@@ -95,7 +119,9 @@ def test_pickled_weights_are_not_opened(tokenizer, tmp_path):
     module.config.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     torch.save(module.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="with 0 GGUF and no safetensors files; wanted a model saved as safetensors") as caught:
+    with pytest.raises(
+        ValueError, match="with 0 GGUF and no safetensors files; wanted a model saved as safetensors"
+    ) as caught:
         nb.Model.open(tmp_path)
     assert "nbinterp does not open pickled weights" in str(caught.value)
 
@@ -107,7 +133,10 @@ def test_code_that_comes_with_a_model_does_not_run(tokenizer, tmp_path):
     marker = tmp_path / "it-ran"
     (tmp_path / "evil.py").write_text(f"open({str(marker)!r}, 'w')\nclass Model: pass\nclass Config: pass\n")
     config = tmp_path / "config.json"
-    text = config.read_text().replace('"model_type": "llama"', '"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}')
+    text = config.read_text().replace(
+        '"model_type": "llama"',
+        '"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}',
+    )
     config.write_text(text)
     with pytest.raises(ValueError, match="could not be opened"):
         nb.Model.open(tmp_path)
@@ -151,9 +180,13 @@ def test_a_collection_that_is_cancelled_goes_on_where_it_was(small, tmp_path, mo
     store = tmp_path / "cloud.zarr"
     reads = []
     read = small._executor.read
-    monkeypatch.setattr(small._executor, "read", lambda prompts, sites: reads.append(len(prompts)) or read(prompts, sites))
+    monkeypatch.setattr(
+        small._executor, "read", lambda prompts, sites: reads.append(len(prompts)) or read(prompts, sites)
+    )
     asked = iter([False, False, True])
-    with pytest.raises(nb.CollectionStopped, match=r"^stopped after \d of 5 rows, .*call collect again with the same store to go on\.$") as caught:
+    with pytest.raises(
+        nb.CollectionStopped, match=r"^stopped after \d of 5 rows, .*call collect again with the same store to go on\.$"
+    ) as caught:
         small.collect(PROMPTS, sites="resid_post.1", store=store, progress=False, cancel=lambda: next(asked))
     done = sum(reads)
     assert len(caught.value.partial) == done > 0
@@ -186,9 +219,21 @@ def test_an_interrupt_keeps_what_was_collected(small, monkeypatch):
         ({"prompts": [""]}, ValueError, "got the prompt ''; wanted text with at least one token."),
         ({"sites": []}, ValueError, "got no site to read; wanted at least one, for example sites=['resid_post.10']."),
         ({"sites": "resid_post.4"}, ValueError, "got layer 4 in 'resid_post.4'; {name} has 4 layers: choose 0 to 3."),
-        ({"labels": pd.DataFrame({"a": [1]})}, ValueError, "got labels with 1 lines for 5 prompts; wanted one line a prompt, in the same order."),
-        ({"labels": pd.DataFrame({"token": list("abcde")})}, ValueError, "got labels with the columns ['token'], which every cloud has itself; rename them."),
-        ({"tokens": " March"}, LookupError, "got tokens=' March', which does not occur in the prompt 'It all began in July': its tokens are 0:'It' 1:' all' 2:' began' 3:' in' 4:' July'."),
+        (
+            {"labels": pd.DataFrame({"a": [1]})},
+            ValueError,
+            "got labels with 1 lines for 5 prompts; wanted one line a prompt, in the same order.",
+        ),
+        (
+            {"labels": pd.DataFrame({"token": list("abcde")})},
+            ValueError,
+            "got labels with the columns ['token'], which every cloud has itself; rename them.",
+        ),
+        (
+            {"tokens": " March"},
+            LookupError,
+            "got tokens=' March', which does not occur in the prompt 'It all began in July': its tokens are 0:'It' 1:' all' 2:' began' 3:' in' 4:' July'.",
+        ),
     ],
 )
 def test_what_cannot_be_collected_is_said_before_the_model_runs(small, monkeypatch, kwargs, error, message):

@@ -11,7 +11,15 @@ def result(info):
     experiment = Experiment(["a <b>"], Steer("resid_post.1", direction=np.ones(3))).on(info)
     prompt = TokenizedPrompt("a <b>", (0, 1), ("a", " <b>"), ((0, 1), (1, 5)))
     base, changed = np.log([[0.5, 0.2, 0.2, 0.1]]), np.log([[0.1, 0.2, 0.6, 0.1]])
-    return Result(experiment, (prompt,), base.astype("f4"), changed.astype("f4") + 7, {}, {}, Vocabulary(("a", " <b>", " c", " c")))
+    return Result(
+        experiment,
+        (prompt,),
+        base.astype("f4"),
+        changed.astype("f4") + 7,
+        {},
+        {},
+        Vocabulary(("a", " <b>", " c", " c")),
+    )
 
 
 def test_top_says_before_and_after(result):

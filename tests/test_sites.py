@@ -29,7 +29,10 @@ def test_a_site_reads_its_own_text(layer):
         ("resid_post", "got the site 'resid_post'; wanted '<component>.<layer>', for example 'resid_post.10'."),
         ("resid_post.x", "got the site 'resid_post.x'; wanted '<component>.<layer>', for example 'resid_post.10'."),
         ("resid_post.-1", "got the site 'resid_post.-1'; wanted '<component>.<layer>', for example 'resid_post.10'."),
-        ("residual.3", "got the unknown site component 'residual'; known are resid_post: write for example 'resid_post.10'."),
+        (
+            "residual.3",
+            "got the unknown site component 'residual'; known are resid_post: write for example 'resid_post.10'.",
+        ),
     ],
 )
 def test_an_unknown_site_is_refused(text, message):
@@ -70,11 +73,31 @@ def test_a_leading_space_chooses_no_token_by_itself():
 @pytest.mark.parametrize(
     ("tokens", "error", "message"),
     [
-        (9, IndexError, "got token index 9, but the prompt 'If this month is March, next month is' has 9 tokens: choose from -9 to 8 (0:'If' 1:' this' 2:' month' 3:' is' 4:' March' 5:',' 6:' next' 7:' month' 8:' is')."),
-        (slice(9, None), IndexError, "got the token slice [9:None:None], which holds none of the 9 tokens of 'If this month is March, next month is': widen it (0:'If' 1:' this' 2:' month' 3:' is' 4:' March' 5:',' 6:' next' 7:' month' 8:' is')."),
-        ("June", LookupError, "got tokens='June', which does not occur in the prompt 'If this month is March, next month is': its tokens are 0:'If' 1:' this' 2:' month' 3:' is' 4:' March' 5:',' 6:' next' 7:' month' 8:' is'."),
-        (" month", LookupError, "got tokens=' month', which occurs 2 times in the prompt 'If this month is March, next month is': say which one with nb.Match(' month', nth=1) … nth=2."),
-        (Match(" month", nth=3), LookupError, "got nth=3, but ' month' occurs 2 times in the prompt 'If this month is March, next month is': choose 1 to 2."),
+        (
+            9,
+            IndexError,
+            "got token index 9, but the prompt 'If this month is March, next month is' has 9 tokens: choose from -9 to 8 (0:'If' 1:' this' 2:' month' 3:' is' 4:' March' 5:',' 6:' next' 7:' month' 8:' is').",
+        ),
+        (
+            slice(9, None),
+            IndexError,
+            "got the token slice [9:None:None], which holds none of the 9 tokens of 'If this month is March, next month is': widen it (0:'If' 1:' this' 2:' month' 3:' is' 4:' March' 5:',' 6:' next' 7:' month' 8:' is').",
+        ),
+        (
+            "June",
+            LookupError,
+            "got tokens='June', which does not occur in the prompt 'If this month is March, next month is': its tokens are 0:'If' 1:' this' 2:' month' 3:' is' 4:' March' 5:',' 6:' next' 7:' month' 8:' is'.",
+        ),
+        (
+            " month",
+            LookupError,
+            "got tokens=' month', which occurs 2 times in the prompt 'If this month is March, next month is': say which one with nb.Match(' month', nth=1) … nth=2.",
+        ),
+        (
+            Match(" month", nth=3),
+            LookupError,
+            "got nth=3, but ' month' occurs 2 times in the prompt 'If this month is March, next month is': choose 1 to 2.",
+        ),
     ],
 )
 def test_tokens_that_are_not_there(tokens, error, message):

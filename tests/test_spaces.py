@@ -39,22 +39,46 @@ def test_directions_add_only_in_one_space(info):
     assert (2 * a - a).vector.tolist() == [1, 0, 0]
     with pytest.raises(ValueError, match="^got") as caught:
         a + Direction("resid_post.2", info, [1, 0, 0])
-    assert str(caught.value) == "got a Direction found at resid_post.2, used at resid_post.1: find one there, or say that you mean it with .at('resid_post.1')."
+    assert (
+        str(caught.value)
+        == "got a Direction found at resid_post.2, used at resid_post.1: find one there, or say that you mean it with .at('resid_post.1')."
+    )
     assert (a + Direction("resid_post.2", info, [1, 0, 0]).at("resid_post.1")).norm == 2
     with pytest.raises(ValueError, match="^got") as caught:
         a + Direction("resid_post.1", OTHER, [1, 0, 0])
-    assert str(caught.value) == "got a Direction of the model other@xyz, used on toy@abc: find one in the model that you run."
+    assert (
+        str(caught.value)
+        == "got a Direction of the model other@xyz, used on toy@abc: find one in the model that you run."
+    )
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda i: Direction("resid_post.1", i, [1, 2]), "got a Direction with 2 features at resid_post.1; toy has 3 there."),
-        (lambda i: Direction("resid_post.1", i, [[1, 2, 3]]), "got a Direction's vector of shape [1, 3]; wanted [d_model]."),
-        (lambda i: Direction("resid_post.1", i, [1, np.nan, np.inf]), "got a Direction's vector with 2 NaN or infinite entries; wanted finite numbers: drop or mend them first."),
-        (lambda i: Plane("resid_post.1", i, np.zeros(3), [[1, 0, 0], [1, 0, 0]]), "got a Plane whose basis is not two orthonormal rows; orthonormalise them, for example with numpy.linalg.qr."),
-        (lambda i: Loop("resid_post.1", i, np.zeros(3), np.ones((1, 3)), np.ones((2, 3))), "got a Loop with 1 cosine and 2 sine harmonics; wanted the same number, at least one."),
-        (lambda i: Loop("resid_post.1", None, np.zeros(3), np.ones((1, 3)), np.ones((1, 4))), "got a Loop whose arrays differ in their number of features: {'centre': 3, 'cosines': 3, 'sines': 4}."),
+        (
+            lambda i: Direction("resid_post.1", i, [1, 2]),
+            "got a Direction with 2 features at resid_post.1; toy has 3 there.",
+        ),
+        (
+            lambda i: Direction("resid_post.1", i, [[1, 2, 3]]),
+            "got a Direction's vector of shape [1, 3]; wanted [d_model].",
+        ),
+        (
+            lambda i: Direction("resid_post.1", i, [1, np.nan, np.inf]),
+            "got a Direction's vector with 2 NaN or infinite entries; wanted finite numbers: drop or mend them first.",
+        ),
+        (
+            lambda i: Plane("resid_post.1", i, np.zeros(3), [[1, 0, 0], [1, 0, 0]]),
+            "got a Plane whose basis is not two orthonormal rows; orthonormalise them, for example with numpy.linalg.qr.",
+        ),
+        (
+            lambda i: Loop("resid_post.1", i, np.zeros(3), np.ones((1, 3)), np.ones((2, 3))),
+            "got a Loop with 1 cosine and 2 sine harmonics; wanted the same number, at least one.",
+        ),
+        (
+            lambda i: Loop("resid_post.1", None, np.zeros(3), np.ones((1, 3)), np.ones((1, 4))),
+            "got a Loop whose arrays differ in their number of features: {'centre': 3, 'cosines': 3, 'sines': 4}.",
+        ),
     ],
 )
 def test_what_is_no_vector_of_this_space_is_refused(info, make, message):
@@ -68,7 +92,10 @@ def test_a_control_takes_steps_of_the_same_length(start, stop, harmonics):
     loop = random_loop(None, harmonics=harmonics)
     control = loop.control(seed=3)
     np.testing.assert_allclose(
-        np.linalg.norm(control.displacement(start, stop)), np.linalg.norm(loop.displacement(start, stop)), rtol=1e-9, atol=1e-9
+        np.linalg.norm(control.displacement(start, stop)),
+        np.linalg.norm(loop.displacement(start, stop)),
+        rtol=1e-9,
+        atol=1e-9,
     )
 
 
@@ -93,7 +120,9 @@ def test_turning_in_a_plane_turns_the_projection_and_nothing_else():
     start = plane.angle_of(point)
     moved = point + plane.displacement(start, start + 1.0, point)
     assert plane.angle_of(moved) == pytest.approx((start + 1.0) % (2 * np.pi))
-    np.testing.assert_allclose(np.linalg.norm(plane.coordinates(moved[None])), np.linalg.norm(plane.coordinates(point[None])))
+    np.testing.assert_allclose(
+        np.linalg.norm(plane.coordinates(moved[None])), np.linalg.norm(plane.coordinates(point[None]))
+    )
     np.testing.assert_allclose((moved - point) - (moved - point) @ basis.T @ basis, 0, atol=1e-12)
 
 

@@ -49,7 +49,9 @@ def check_blocks(module: torch.nn.Module, path: str) -> None:
     inputs: list[torch.Tensor] = []
     outputs: list[object] = []
 
-    def note(block: torch.nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, torch.Tensor], output: object) -> None:
+    def note(
+        block: torch.nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, torch.Tensor], output: object
+    ) -> None:
         inputs.append(args[0] if args else kwargs["hidden_states"])
         outputs.append(output)
 

@@ -73,7 +73,9 @@ class Executor:
         last_only = "logits_to_keep" in inspect.signature(module.forward).parameters
         self._last_only = {"logits_to_keep": 1} if last_only else {}
 
-    def run(self, plan: Plan, progress: Callable[[int], object] = lambda rows: None) -> dict[tuple[int, int] | TokenizedPrompt, Run]:
+    def run(
+        self, plan: Plan, progress: Callable[[int], object] = lambda rows: None
+    ) -> dict[tuple[int, int] | TokenizedPrompt, Run]:
         """Run a plan.
 
         Parameters
@@ -151,13 +153,21 @@ class Executor:
             self._kept.popitem(last=False)
 
     def _changed(self, batch: Batch, kept: Mapping[tuple[int, ...], _Kept]) -> list[Run]:
-        edits = {layer: self._compiled(batch.rows, layer, kept) for layer in {e.layer for row in batch.rows for e in row.edits}}
+        edits = {
+            layer: self._compiled(batch.rows, layer, kept)
+            for layer in {e.layer for row in batch.rows for e in row.edits}
+        }
         reads = sorted({site.layer for row in batch.rows for site in row.reads if site.layer > batch.resume})
         hidden = torch.stack([kept[row.prompt.ids].resid_post[batch.resume] for row in batch.rows])
         for edit in edits[batch.resume]:
             edit(hidden)
         blocks = self._blocks
-        with torch.no_grad(), self.nnsight.trace({"input_ids": self._ids([row.prompt for row in batch.rows])}, use_cache=False, **self._last_only):
+        with (
+            torch.no_grad(),
+            self.nnsight.trace(
+                {"input_ids": self._ids([row.prompt for row in batch.rows])}, use_cache=False, **self._last_only
+            ),
+        ):
             for layer in range(batch.resume + 1):
                 blocks[layer].skip(hidden)
             saved = nnsight.save({})
@@ -184,7 +194,10 @@ class Executor:
         self, rows: Sequence[Row], layer: int, kept: Mapping[tuple[int, ...], _Kept]
     ) -> list[Callable[[torch.Tensor], None]]:
         return [
-            self._compile(index, edit, kept) for index, row in enumerate(rows) for edit in row.edits if edit.layer == layer
+            self._compile(index, edit, kept)
+            for index, row in enumerate(rows)
+            for edit in row.edits
+            if edit.layer == layer
         ]
 
     def _compile(self, index: int, edit: Edit, kept: Mapping[tuple[int, ...], _Kept]) -> Callable[[torch.Tensor], None]:

@@ -38,10 +38,14 @@ def load(
             raise ValueError(f"got a {type(source).__name__} without its tokenizer; give it with tokenizer=.")
         return Loaded(source.eval(), tokenizer, type(source).__name__, _weights_checksum(source), "")
     if tokenizer is not None:
-        raise ValueError(f"got a tokenizer beside the model {str(source)!r}, which brings its own; leave tokenizer out, or pass a module.")
+        raise ValueError(
+            f"got a tokenizer beside the model {str(source)!r}, which brings its own; leave tokenizer out, or pass a module."
+        )
     name, place, kwargs = _locate(source)
     checksum = kwargs.pop("checksum", None)
-    module, found = _from_pretrained(place, kwargs | {"revision": revision} if revision else kwargs, dtype, trust_remote_code)
+    module, found = _from_pretrained(
+        place, kwargs | {"revision": revision} if revision else kwargs, dtype, trust_remote_code
+    )
     module.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     commit = getattr(module.config, "_commit_hash", None)
     opened_from = str(Path(place) / kwargs["gguf_file"]) if "gguf_file" in kwargs else place
@@ -54,7 +58,9 @@ def _locate(source: str | Path) -> tuple[str, str, dict[str, Any]]:
     if text in demo.DEMO_MODELS:
         folder = demo.directory(text)
         if folder is None:
-            raise LookupError(f"got the demo model {text!r}, which is not on this machine yet; run: nbinterp fetch {text}")
+            raise LookupError(
+                f"got the demo model {text!r}, which is not on this machine yet; run: nbinterp fetch {text}"
+            )
         return text, str(folder), {"checksum": demo.revision(text)}
     if path.is_file() and path.suffix == ".gguf":
         return path.stem, str(path.parent.resolve()), {"gguf_file": path.name}
@@ -76,7 +82,9 @@ def _locate(source: str | Path) -> tuple[str, str, dict[str, Any]]:
     )
 
 
-def _from_pretrained(place: str, kwargs: dict[str, Any], dtype: str | torch.dtype, trust_remote_code: bool) -> tuple[Any, Any]:
+def _from_pretrained(
+    place: str, kwargs: dict[str, Any], dtype: str | torch.dtype, trust_remote_code: bool
+) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -86,7 +94,9 @@ def _from_pretrained(place: str, kwargs: dict[str, Any], dtype: str | torch.dtyp
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code, **kwargs)
         safe = {} if "gguf_file" in kwargs else {"use_safetensors": True}
-        module = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, trust_remote_code=trust_remote_code, **safe, **kwargs)
+        module = AutoModelForCausalLM.from_pretrained(
+            place, dtype=dtype, trust_remote_code=trust_remote_code, **safe, **kwargs
+        )
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(

@@ -96,7 +96,9 @@ def cut(rows: Sequence[_Row], length: int, max_tokens: int) -> Iterator[Sequence
         yield rows[start : start + size]
 
 
-def _edits(experiment: Experiment, prompt: TokenizedPrompt, tokens: Callable[[str], TokenizedPrompt]) -> tuple[Edit, ...]:
+def _edits(
+    experiment: Experiment, prompt: TokenizedPrompt, tokens: Callable[[str], TokenizedPrompt]
+) -> tuple[Edit, ...]:
     edits = []
     for act in experiment.interventions:
         positions = act.tokens.resolve(prompt)

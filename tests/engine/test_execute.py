@@ -68,14 +68,21 @@ def cases(model):
         return torch.stack([row + torch.tensor(plane.displacement(0.0, 2.0, row.numpy())) for row in x]).float()
 
     def to_angle(x):
-        return torch.stack([row + torch.tensor(plane.displacement(plane.angle_of(row.numpy()), 1.0, row.numpy())) for row in x]).float()
+        return torch.stack(
+            [row + torch.tensor(plane.displacement(plane.angle_of(row.numpy()), 1.0, row.numpy())) for row in x]
+        ).float()
 
     def along(x):
-        return torch.stack([row + torch.tensor(loop.displacement(loop.angle_of(row.numpy()), 1.0)) for row in x]).float()
+        return torch.stack(
+            [row + torch.tensor(loop.displacement(loop.angle_of(row.numpy()), 1.0)) for row in x]
+        ).float()
 
     source = hooked(model, PROMPTS[1], {}, reads=(2,))[1][2]
     return {
-        "steer": (Steer("resid_post.0", direction=v, scale=-1.5, tokens=[0, 2]), (0, [0, 2], lambda x: x - 1.5 * tensor)),
+        "steer": (
+            Steer("resid_post.0", direction=v, scale=-1.5, tokens=[0, 2]),
+            (0, [0, 2], lambda x: x - 1.5 * tensor),
+        ),
         "zero": (Ablate("resid_post.3", tokens=-1), (3, [-1], torch.zeros_like)),
         "mean": (Ablate("resid_post.1", tokens="all", mean=v), (1, slice(None), lambda x: tensor.expand_as(x))),
         "patch": (
@@ -98,7 +105,12 @@ def cases(model):
 
 def test_each_intervention_does_what_hooks_do(small):
     everything = cases(small)
-    results = small.run([Experiment(PROMPTS[0], act, read=[f"resid_post.{layer}" for layer in range(4)]) for act, _ in everything.values()])
+    results = small.run(
+        [
+            Experiment(PROMPTS[0], act, read=[f"resid_post.{layer}" for layer in range(4)])
+            for act, _ in everything.values()
+        ]
+    )
     for name, (_, (layer, positions, function)), result in zip(everything, everything.values(), results, strict=True):
         logits, seen = hooked(small, PROMPTS[0], {layer: [(positions, function)]}, reads=range(4))
         try:
@@ -128,7 +140,12 @@ def test_a_stack_is_applied_in_the_models_order(small):
 def test_many_at_once_are_each_alone(small):
     v = vectors(small, 1)[0]
     prompts = [f"{'word ' * n}end" for n in (1, 3, 3, 7)]
-    experiments = [Experiment(p, Steer(f"resid_post.{layer}", direction=v, scale=s, tokens=-1)) for p in prompts for layer in (0, 2) for s in (1, 3)]
+    experiments = [
+        Experiment(p, Steer(f"resid_post.{layer}", direction=v, scale=s, tokens=-1))
+        for p in prompts
+        for layer in (0, 2)
+        for s in (1, 3)
+    ]
     experiments.append(Experiment(prompts))
     together = small.run(experiments)
     for experiment, result in zip(experiments, together, strict=True):
@@ -140,7 +157,9 @@ def test_many_at_once_are_each_alone(small):
 def test_batches_are_cut_to_their_bound(small, monkeypatch):
     seen = []
     run = small._executor._changed
-    monkeypatch.setattr(small._executor, "_changed", lambda batch, kept: seen.append(len(batch.rows)) or run(batch, kept))
+    monkeypatch.setattr(
+        small._executor, "_changed", lambda batch, kept: seen.append(len(batch.rows)) or run(batch, kept)
+    )
     monkeypatch.setattr(small._executor, "max_tokens", 20)
     length = len(small.tokens(PROMPTS[0]))
     v = vectors(small, 1)[0]
