@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, overload
@@ -11,7 +12,7 @@ from typing import Any, Self, overload
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from nbinterp.clouds import Cloud, CloudWriter
 from nbinterp.engine.architectures import check_blocks, find_blocks
@@ -204,7 +205,7 @@ class Model:
         bound = [experiment.on(self.info) for experiment in experiments]
         plan = make_plan(bound, self.tokens, self._executor.max_tokens)
         rows = len(plan.prompts) + sum(len(batch.rows) for batch in plan.batches)
-        with tqdm(total=rows, unit="row", disable=not progress) as bar:
+        with _progress(progress, total=rows) as bar:
             runs = self._executor.run(plan, bar.update)
         results = []
         for e, experiment in enumerate(bound):
@@ -294,7 +295,7 @@ class Model:
         missing = set(writer.missing.tolist())
         todo = [i for i in range(len(tokenized)) if not missing.isdisjoint(range(first_row[i], first_row[i + 1]))]
         todo.sort(key=lambda i: len(tokenized[i]))
-        with tqdm(total=len(table), initial=len(table) - len(missing), unit="row", disable=not progress) as bar:
+        with _progress(progress, total=len(table), initial=len(table) - len(missing)) as bar:
             try:
                 for batch in _batches(todo, tokenized, self._executor.max_tokens):
                     if cancel():
@@ -320,6 +321,11 @@ class Model:
                     writer.partial(),
                 ) from None
         return writer.cloud()
+
+
+def _progress(shown: bool, **kwargs: int) -> tqdm[Any]:
+    # a bar of text that goes when it is done: a widget would stay in the saved notebook as a dead view
+    return tqdm(unit="row", disable=not shown, leave=False, delay=1, file=sys.stdout, **kwargs)  # type: ignore[call-overload,no-any-return]
 
 
 def _rows_table(

@@ -270,3 +270,10 @@ def test_safetensors_with_padding_rows_name_them(tokenizer, tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match="could not be opened"):
         nb.Model.open(tmp_path)
+
+
+def test_a_core_is_left_to_the_page(model):
+    import os
+
+    cores = len(os.sched_getaffinity(0))
+    assert torch.get_num_threads() <= max(1, cores - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def load(
     if isinstance(source, torch.nn.Module):
         if tokenizer is None:
             raise ValueError(f"got a {type(source).__name__} without its tokenizer; give it with tokenizer=.")
+        _leave_a_core()
         return Loaded(source.eval(), tokenizer, type(source).__name__, _weights_checksum(source), "")
     if tokenizer is not None:
         raise ValueError(
@@ -47,9 +49,21 @@ def load(
         place, kwargs | {"revision": revision} if revision else kwargs, dtype, trust_remote_code
     )
     module.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    _leave_a_core()
     commit = getattr(module.config, "_commit_hash", None)
     opened_from = str(Path(place) / kwargs["gguf_file"]) if "gguf_file" in kwargs else place
     return Loaded(module, found, name, checksum or commit or _weights_checksum(module), opened_from)
+
+
+def _leave_a_core() -> None:
+    """Let torch use all cores but one, unless it was told to use fewer already.
+
+    Its threads wait for each other after every operation, so that one that shares its core with the browser holds up
+    all: with a busy page on two cores, two threads are five times slower than one.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if torch.get_num_threads() >= cores > 1:
+        torch.set_num_threads(cores - 1)
 
 
 def _locate(source: str | Path) -> tuple[str, str, dict[str, Any]]:
