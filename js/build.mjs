@@ -1,0 +1,48 @@
+// Bundle each widget into one ES module and one style sheet that anywidget sends to the page.
+import { existsSync } from 'node:fs';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import esbuild from 'esbuild';
+
+const watch = process.argv.includes('--watch');
+const outdir = '../nbinterp/static';
+
+const options = {
+  entryPoints: ['src/widgets/dial.ts', 'src/widgets/chart.ts'],
+  outdir,
+  bundle: true,
+  format: 'esm',
+  target: 'es2022',
+  minify: !watch,
+  sourcemap: watch ? 'inline' : false,
+  legalComments: 'none',
+  metafile: true,
+  // a picture carries the drawing's own style sheet as text
+  loader: { '.figure.css': 'text' },
+  logLevel: 'info'
+};
+
+/** The licences of all that is in the bundles: they ask to be passed on with it. */
+async function licences(inputs) {
+  const folders = new Set(
+    Object.keys(inputs).flatMap(input => input.match(/^.*node_modules\/(@[^/]+\/)?[^/]+/)?.[0] ?? [])
+  );
+  const texts = await Promise.all(
+    [...folders].sort().map(async folder => {
+      const about = JSON.parse(await readFile(path.join(folder, 'package.json'), 'utf8'));
+      const file = (await readdir(folder)).find(name => /^licen[cs]e/i.test(name));
+      // a few packages of a family keep their licence in the repository only
+      const text = file && existsSync(path.join(folder, file)) ? await readFile(path.join(folder, file), 'utf8') : '';
+      return `${about.name} ${about.version}: ${about.license}\n\n${text.trim()}\n`;
+    })
+  );
+  return texts.join(`\n${'-'.repeat(80)}\n\n`);
+}
+
+if (watch) {
+  await (await esbuild.context(options)).watch();
+} else {
+  await rm(outdir, { recursive: true, force: true });
+  const { metafile } = await esbuild.build(options);
+  await writeFile(path.join(outdir, 'LICENSES.txt'), await licences(metafile.inputs));
+}

@@ -1,0 +1,167 @@
+/** A linked chart: an altair chart whose selections reach Python, drawn without any address outside. */
+
+import type { RenderProps } from '@anywidget/types';
+import { None, parse, View, type Spec } from 'vega';
+import { expressionInterpreter } from 'vega-interpreter';
+import { compile, type TopLevelSpec } from 'vega-lite';
+import { Handler } from 'vega-tooltip';
+import { html } from '../lib/elements';
+import { figure, svgAddress, type Pictured } from '../lib/picture';
+import { isDark, onThemeChange, themeSheet } from '../lib/theme';
+import { afterQuiet, oncePerFrame } from '../lib/timing';
+import './chart/chart.css';
+import { closedLoader } from './chart/loader';
+import { applyTheme, colourParameters, inLight, palette, themeConfig } from './chart/look';
+import { selectionNames, selectionValue, type Selections } from './chart/selections';
+
+interface ChartTraits {
+  spec: Record<string, unknown>;
+  selections: Selections;
+  description: string;
+}
+
+/** Above this length an SVG picture would weigh more than the picture of its pixels. */
+const LONGEST_SVG = 400_000;
+
+function render({ model, el, signal }: RenderProps<ChartTraits>): () => void {
+  const life = new AbortController();
+  // an anywidget older than 0.11 passes no signal
+  (signal as AbortSignal | undefined)?.addEventListener('abort', () => life.abort(), { signal: life.signal });
+  const root: Pictured = el;
+  root.classList.add('nbinterp-widget', 'nbinterp-chart');
+  const canvas = html('div', { class: 'nbi-canvas' });
+  const problem = html('p', { class: 'nbi-problem', role: 'alert' });
+  root.replaceChildren(html('style', {}, themeSheet()), canvas, problem);
+
+  let view: View | null = null;
+  let names: string[] = [];
+  /** The chart as SVG; null from a change until it was drawn anew. */
+  let drawing: string | null = null;
+
+  const redrawPicture = afterQuiet(
+    () => {
+      const drawn = view;
+      void drawn?.toSVG().then(
+        source => (drawing = drawn === view ? source : drawing),
+        () => undefined
+      );
+    },
+    400,
+    life.signal
+  );
+  const pictureChanged = (): void => {
+    drawing = null;
+    redrawPicture();
+  };
+  const tellPython = oncePerFrame(() => {
+    const drawn = view;
+    if (drawn === null) {
+      return;
+    }
+    const values = names.map(name => [name, selectionValue(drawn.signal(name))] as const);
+    // what Vega hands out has getters and sets of its own
+    const selections = JSON.parse(
+      JSON.stringify(Object.fromEntries(values.filter(([, value]) => value !== null)))
+    ) as Selections;
+    root.dataset.selections = JSON.stringify(selections);
+    if (JSON.stringify(model.get('selections')) !== JSON.stringify(selections)) {
+      model.set('selections', selections);
+      model.save_changes();
+    }
+  }, life.signal);
+
+  const draw = async (): Promise<void> => {
+    view?.finalize();
+    view = null;
+    drawing = null;
+    root.dataset.drawn = 'false';
+    problem.textContent = '';
+    try {
+      const spec = model.get('spec');
+      root.classList.toggle('nbi-wide', spec.width === 'container');
+      const given = Array.isArray(spec.params) ? (spec.params as unknown[]) : [];
+      const withColours = { ...spec, params: [...given, ...colourParameters()] } as unknown as TopLevelSpec;
+      const compiled: Spec = compile(withColours, { config: themeConfig() }).spec;
+      const fresh = new View(parse(compiled, undefined, { ast: true }), {
+        container: canvas,
+        renderer: 'canvas',
+        expr: expressionInterpreter,
+        hover: true,
+        loader: closedLoader(text => (problem.textContent = text)),
+        logLevel: None,
+        tooltip: (handler, event, item, value) =>
+          new Handler({ theme: isDark() ? 'dark' : 'light' }).call(handler, event, item, value)
+      });
+      view = fresh;
+      names = selectionNames(spec);
+      for (const name of names) {
+        fresh.addSignalListener(name, () => {
+          tellPython();
+          pictureChanged();
+        });
+      }
+      await fresh.runAsync();
+      describe();
+      root.dataset.drawn = 'true';
+      tellPython();
+      pictureChanged();
+    } catch (error) {
+      problem.textContent = `This chart cannot be drawn: ${error instanceof Error ? error.message : String(error)}`;
+    }
+  };
+  const describe = (): void => {
+    canvas.setAttribute('role', 'img');
+    canvas.setAttribute('aria-label', model.get('description'));
+  };
+  const redraw = (): void => void draw();
+
+  model.on('change:spec', redraw);
+  model.on('change:description', describe);
+  onThemeChange(() => {
+    if (view !== null) {
+      const drawn = view;
+      applyTheme((name, value) => drawn.signal(name, value));
+      void drawn.runAsync();
+      pictureChanged();
+    }
+  }, life.signal);
+  life.signal.addEventListener('abort', () => {
+    model.off('change:spec', redraw);
+    model.off('change:description', describe);
+    view?.finalize();
+    view = null;
+  });
+  // Vega-Lite would only look at its container again when the whole window changes
+  const size = new ResizeObserver(() => {
+    if (view !== null && root.classList.contains('nbi-wide') && canvas.clientWidth > 0) {
+      void view.signal('width', canvas.clientWidth).runAsync();
+      pictureChanged();
+    }
+  });
+  size.observe(root);
+  life.signal.addEventListener('abort', () => size.disconnect());
+  root.nbinterpPicture = () => {
+    const address =
+      drawing !== null && drawing.length <= LONGEST_SVG
+        ? svgAddress(inLight(drawing))
+        : pixels(canvas.querySelector('canvas'));
+    return address === null ? null : figure(address, model.get('description'), null);
+  };
+  redraw();
+  return () => life.abort();
+}
+
+/** The canvas as it is, on the theme's ground. */
+function pixels(live: HTMLCanvasElement | null): string | null {
+  const copy = html('canvas', { width: live?.width ?? 0, height: live?.height ?? 0 });
+  const context = copy.getContext('2d');
+  if (live === null || context === null || live.width === 0) {
+    return null;
+  }
+  context.fillStyle = palette().surface;
+  context.fillRect(0, 0, copy.width, copy.height);
+  context.drawImage(live, 0, 0);
+  return copy.toDataURL('image/png');
+}
+
+export default { render };

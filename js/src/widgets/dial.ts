@@ -1,0 +1,123 @@
+/** The Dial: turn a token along a circle of the model's own making, and watch the model answer. */
+
+import type { RenderProps } from '@anywidget/types';
+import { degrees, normalise } from '../lib/angles';
+import { html } from '../lib/elements';
+import type { Pictured } from '../lib/picture';
+import { themeSheet } from '../lib/theme';
+import { oncePerFrame, slowLight } from '../lib/timing';
+import { Answers, topOf } from './dial/answers';
+import './dial/dial.css';
+import sheet from './dial/dial.figure.css';
+import { Face, type Hand } from './dial/face';
+import { Header } from './dial/header';
+import { readMoment, type DialTraits } from './dial/moment';
+import { dialPicture } from './dial/picture';
+import { Readout } from './dial/readout';
+import { Response } from './dial/response';
+
+const TRAITS = ['spec', 'angle', 'layer', 'token', 'answer', 'sweep', 'problem'] as const;
+const PATIENCE = 150;
+
+function render({ model, el, signal }: RenderProps<DialTraits>): () => void {
+  const life = new AbortController();
+  // an anywidget older than 0.11 passes no signal
+  (signal as AbortSignal | undefined)?.addEventListener('abort', () => life.abort(), { signal: life.signal });
+  const root: Pictured = el;
+  root.classList.add('nbinterp-widget', 'nbinterp-dial');
+
+  root.addEventListener('keydown', keepFromNotebook, { signal: life.signal });
+  const save = oncePerFrame(() => model.save_changes(), life.signal);
+  const change = <K extends 'angle' | 'layer' | 'token'>(name: K, value: DialTraits[K]): void => {
+    if (model.get(name) !== value) {
+      model.set(name, value);
+      save();
+    }
+  };
+  const hand: Hand = {
+    to: angle => change('angle', normalise(angle)),
+    home: () => {
+      const { start } = readMoment(model);
+      if (start !== null) {
+        change('angle', normalise(start));
+      }
+    }
+  };
+
+  const header = new Header({ token: index => change('token', index), layer: n => change('layer', n) }, life.signal);
+  const face = new Face(hand, () => readMoment(model), life.signal);
+  const answers = new Answers(life.signal);
+  const response = new Response();
+  const readout = new Readout(response, () => readMoment(model), hand, life.signal);
+  const key = html('p', { class: 'nbi-key' }, '◇ where the token is   ● where each label truly lies');
+  const milliseconds = html('span', { class: 'nbi-milliseconds' });
+  const problem = html('p', { class: 'nbi-problem', role: 'alert' });
+  root.replaceChildren(
+    html('style', {}, themeSheet() + sheet),
+    header.element,
+    html('div', { class: 'nbi-middle' }, html('div', { class: 'nbi-face-box' }, face.element, key), answers.element),
+    readout.element,
+    html('footer', { class: 'nbi-footer' }, milliseconds, problem)
+  );
+
+  let waiting = false;
+  const redraw = (): void => {
+    const moment = readMoment(model);
+    header.update(moment);
+    face.update(moment);
+    answers.update(moment);
+    response.update(moment);
+    // an alert is only read aloud when its text changes
+    if (problem.textContent !== moment.problem) {
+      problem.textContent = moment.problem;
+    }
+    root.classList.toggle('nbi-troubled', moment.problem !== '');
+    const seconds = moment.answer === null ? '' : `answered in ${Math.round(moment.answer.milliseconds)} ms`;
+    milliseconds.textContent = waiting ? 'asking the model…' : seconds;
+    root.dataset.angleDegrees = String(degrees(moment.angle));
+    root.dataset.topBase = topOf(moment.answer, 'base')?.text ?? '';
+    root.dataset.topTurned = topOf(moment.answer, 'turned')?.text ?? '';
+    root.dataset.topControl = topOf(moment.answer, 'control')?.text ?? '';
+    root.dataset.working = String(moment.working);
+    root.dataset.sweepDone = String(moment.sweepDone);
+    light(moment.working);
+  };
+  const light = slowLight(
+    on => {
+      if (on !== waiting) {
+        waiting = on;
+        root.classList.toggle('nbi-waiting', on);
+        root.setAttribute('aria-busy', String(on));
+        redraw();
+      }
+    },
+    PATIENCE,
+    life.signal
+  );
+  const redrawSoon = oncePerFrame(redraw, life.signal);
+
+  for (const trait of TRAITS) {
+    model.on(`change:${trait}`, redrawSoon);
+    life.signal.addEventListener('abort', () => model.off(`change:${trait}`, redrawSoon));
+  }
+  const size = new ResizeObserver(() => response.resize(readout.element.clientWidth, readMoment(model)));
+  size.observe(readout.element);
+  life.signal.addEventListener('abort', () => size.disconnect());
+  root.nbinterpPicture = () => {
+    // what was set in this very frame belongs into the picture
+    redraw();
+    return dialPicture(readMoment(model), face, answers, response);
+  };
+  redraw();
+  return () => life.abort();
+}
+
+/** A plain key is the dial's: "b" on its hand must not add a cell. Shift+Enter and shortcuts go on to JupyterLab. */
+function keepFromNotebook(event: KeyboardEvent): void {
+  const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
+  if (plain && /^(.|Arrow\w+|Page\w+|Home|End|Escape)$/u.test(event.key)) {
+    event.stopPropagation();
+  }
+}
+
+export default { render };

@@ -1,0 +1,339 @@
+"""The dial: take hold of a circle in a model's activations and turn it while the model answers."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anywidget
+import numpy as np
+import pandas as pd
+import traitlets
+from numpy.typing import NDArray
+
+from nbinterp.charts.dial import dial_chart
+from nbinterp.experiment import Experiment
+from nbinterp.interventions import Rotate
+from nbinterp.results import Result
+from nbinterp.sites import TokenizedPrompt, TokensLike, select_tokens
+from nbinterp.spaces import ModelInfo
+from nbinterp.widgets.protocol import Candidate, DialAnswer, DialSpec, DialSweep, Label, Layer, Series
+from nbinterp.widgets.saved import saved_bundle
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    from nbinterp.geometry.manifold import Circle
+
+_STATIC = pathlib.Path(__file__).parent.parent / "static"
+_CANDIDATES = 8
+_SERIES = 14
+_STEPS_A_LABEL = 6
+
+
+class _Work(Protocol):
+    def ask(self, work: Callable[[], Iterator[None]]) -> None: ...
+    def finish(self) -> None: ...
+
+
+class Asked(Protocol):
+    """What the dial needs of a model."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which model it is."""
+
+    def tokens(self, prompt: str) -> TokenizedPrompt:
+        """Return a prompt as the model sees it."""
+
+    def run(self, experiments: Sequence[Experiment]) -> list[Result]:
+        """Run experiments."""
+
+    def live(self, on_error: Callable[[Exception], object]) -> _Work:
+        """Return what runs the newest piece of work on the main thread."""
+
+
+class Dial(anywidget.AnyWidget):
+    """Turn a token's activation around a circle and watch the model's next word follow.
+
+    The token moves along the circle's curve from where it stands to where the hand points, and the model runs on from
+    there. Beside it the control does the same along the same curve laid into a random subspace, so that every step has
+    the same length: what the control does as well is no evidence for the circle.
+
+    Parameters
+    ----------
+    model : Model
+        Who is asked.
+    circle : Circle or sequence of Circle
+        The fitted circle, or one for each layer at which the dial can turn.
+    prompt : str
+        What the model is given.
+    tokens : int or str
+        The token to turn: an index, or a piece of the prompt that is one token.
+    harmonics : int, optional
+        Harmonics of the curve to turn on; by default those that the circle was fitted with. One harmonic is a plain
+        circle in a plane.
+    seed : int
+        Of the random subspace.
+
+    Attributes
+    ----------
+    angle : float
+        Where the hand points, in radians; label ``j`` of ``n`` sits at ``2πj/n``. May be set.
+    layer, token : int
+        Where the turn acts. May be set.
+    answer, sweep : dict
+        What the page shows; `frame` and `response` give the same as tables.
+
+    Raises
+    ------
+    ValueError, LookupError
+        For a circle of another model, an empty prompt, or a token that is not one, before the model runs.
+
+    Examples
+    --------
+    >>> nb.Dial(model, circle, prompt="If this month is March, next month is", tokens=" March")  # doctest: +SKIP
+    """
+
+    _esm = _STATIC / "dial.js"
+    _css = _STATIC / "dial.css"
+
+    spec = traitlets.Dict().tag(sync=True)
+    angle = traitlets.Float(0.0).tag(sync=True)
+    layer = traitlets.Int(0).tag(sync=True)
+    token = traitlets.Int(0).tag(sync=True)
+    answer: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    sweep: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    problem = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(
+        self,
+        model: Asked,
+        circle: Circle | Sequence[Circle],
+        *,
+        prompt: str,
+        tokens: TokensLike,
+        harmonics: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        circles = list(circle) if isinstance(circle, Sequence) else [circle]
+        if not circles:
+            raise ValueError(
+                "got no circle to turn; wanted one, or one for each layer: fit them with nb.fit_manifold(…)."
+            )
+        layers = [c.site.layer for c in circles]
+        if len(set(layers)) < len(layers):
+            raise ValueError(f"got several circles for one layer (layers {layers}); wanted one a layer.")
+        if any(c.labels != circles[0].labels for c in circles):
+            raise ValueError("got circles of different labels; wanted the same concept at every layer.")
+        for one in circles:
+            one.loop.require(one.site, model.info)
+        tokenized = model.tokens(prompt)
+        position = _one_token(tokens, tokenized)
+        self._model = model
+        self._circles = {c.site.layer: c for c in circles}
+        self._loops = {c.site.layer: c.loop if harmonics is None else c.loop_with(harmonics) for c in circles}
+        self._controls = {layer: loop.control(seed) for layer, loop in self._loops.items()}
+        self._starts: dict[tuple[int, int], float] = {}
+        super().__init__(
+            spec=_spec(circles, tokenized),
+            layer=layers[0],
+            token=position,
+            angle=self._start(layers[0], position, tokenized),
+        )
+        # the first answer and a coarse sweep come with the widget, so that it never shows an empty picture
+        first = self._respond()
+        next(first)
+        next(first, None)
+        self._live = model.live(self._report)
+        self.observe(lambda _: self._live.ask(self._respond), names=["angle", "layer", "token"])
+        self._live.ask(self._respond)
+
+    @property
+    def experiment(self) -> Experiment:
+        """What the dial shows, as an experiment; its `to_code` prints plain nnsight."""
+        return self._turn(self._loops[self.layer], self.angle).on(self._model.info)
+
+    def frame(self) -> pd.DataFrame:
+        """Return the next tokens at the hand: columns ``token``, ``base``, ``turned``, ``control`` (probabilities)."""
+        self._live.finish()
+        return self._candidates()
+
+    def response(self) -> pd.DataFrame:
+        """Return the response over the whole turn, after computing what is still missing of it.
+
+        Returns
+        -------
+        DataFrame
+            One line an angle and token: ``angle`` (radians), ``label`` (the nearest one), ``token``, ``base``,
+            ``turned``, ``control`` (probabilities).
+        """
+        self._live.finish()
+        circle = self._circles[self.layer]
+        angles = self.sweep["angles"]
+        frames = [
+            pd.DataFrame(
+                {
+                    "angle": angles,
+                    "label": [circle.nearest_label(angle) for angle in angles],
+                    "token": series["text"],
+                    "base": series["base"],
+                    "turned": series["turned"],
+                    "control": series["control"],
+                }
+            )
+            for series in self.sweep["series"]
+        ]
+        return pd.concat(frames, ignore_index=True)
+
+    def _report(self, error: Exception) -> None:
+        self.problem = f"{type(error).__name__}: {error}"
+
+    def _start(self, layer: int, token: int, prompt: TokenizedPrompt) -> float:
+        """Return the angle at which the token stands: its label's, or the nearest point of the curve."""
+        if (layer, token) not in self._starts:
+            circle = self._circles[layer]
+            try:
+                angle = circle.angle_of(prompt.tokens[token])
+            except LookupError:
+                (result,) = self._model.run([Experiment(prompt.text, read=circle.site)])
+                angle = self._loops[layer].angle_of(result.activations[circle.site][0][token])
+            self._starts[layer, token] = angle
+        return self._starts[layer, token]
+
+    def _turn(self, loop: Any, angle: float) -> Experiment:  # noqa: ANN401 - a Loop
+        start = self._starts[self.layer, self.token]
+        act = Rotate(self._circles[self.layer].site, on=loop, to=angle, start=start, tokens=self.token)
+        return Experiment(self.spec["prompt"], act)
+
+    def _respond(self) -> Iterator[None]:
+        began = time.perf_counter()
+        angle, layer, token = self.angle, self.layer, self.token
+        start = self._start(layer, token, self._model.tokens(self.spec["prompt"]))
+        loop, control = self._loops[layer], self._controls[layer]
+        turned, pushed = self._model.run([self._turn(loop, angle), self._turn(control, angle)])
+        self.problem = ""
+        self.answer = DialAnswer(
+            angle=angle,
+            layer=layer,
+            token=token,
+            start=start,
+            candidates=_candidates(turned, pushed),
+            milliseconds=1000 * (time.perf_counter() - began),
+        )
+        yield
+        sweep = self.sweep or {}
+        if (sweep.get("layer"), sweep.get("token")) == (layer, token) and len(sweep["angles"]) == sweep["total"]:
+            return
+        n_labels = len(self._circles[layer].labels)
+        grid = 2 * math.pi * np.arange(n_labels * _STEPS_A_LABEL + 1) / (n_labels * _STEPS_A_LABEL)
+        done = _Sweep(turned, grid)
+        for part in _coarse_to_fine(len(grid), _STEPS_A_LABEL):
+            turns = [self._turn(each, grid[i]) for each in (loop, control) for i in part]
+            results = self._model.run(turns)
+            done.add(part, results[: len(part)], results[len(part) :])
+            self.sweep = done.message(layer, token, start)
+            yield
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        view = super()._repr_mimebundle_(**kwargs)
+        return saved_bundle(view, "dial", self.chart(), self._summary(), self._candidates())
+
+    def chart(self) -> alt.VConcatChart:
+        """Return what the dial shows as a chart that can go on being edited."""
+        labels = next(layer["labels"] for layer in self.spec["layers"] if layer["layer"] == self.layer)
+        return dial_chart(labels, self.answer, self.sweep, self._summary())
+
+    def _candidates(self) -> pd.DataFrame:
+        return pd.DataFrame(self.answer["candidates"]).rename(columns={"text": "token"})
+
+    def _summary(self) -> str:
+        circle = self._circles[self.layer]
+        return (
+            f"Dial: in {self.spec['prompt']!r} the token {self.spec['tokens'][self.token]!r} is turned to {circle.nearest_label(self.angle)} "
+            f"on the circle of {circle.concept} in {circle.site} of {self._model.info.name}."
+        )
+
+
+class _Sweep:
+    """Probabilities over the angles of a sweep as far as they are known."""
+
+    def __init__(self, result: Result, grid: NDArray[np.float64]) -> None:
+        self._base = result.base_probabilities[0]
+        self._vocabulary = result.vocabulary
+        self._grid = grid
+        self._turned: dict[int, NDArray[np.float32]] = {}
+        self._control: dict[int, NDArray[np.float32]] = {}
+
+    def add(self, indices: Sequence[int], turned: Sequence[Result], control: Sequence[Result]) -> None:
+        for known, results in ((self._turned, turned), (self._control, control)):
+            known |= {i: r.probabilities[0].astype(np.float32) for i, r in zip(indices, results, strict=True)}
+
+    def message(self, layer: int, token: int, start: float) -> DialSweep:
+        order = sorted(self._turned)
+        turned = np.stack([self._turned[i] for i in order])
+        control = np.stack([self._control[i] for i in order])
+        best = np.maximum(turned.max(axis=0), self._base)
+        series = [
+            Series(
+                text=self._vocabulary.tokens[token],
+                base=float(self._base[token]),
+                turned=turned[:, token].round(5).tolist(),
+                control=control[:, token].round(5).tolist(),
+            )
+            for token in np.argsort(-best, kind="stable")[:_SERIES]
+        ]
+        return DialSweep(
+            layer=layer, token=token, start=start, total=len(self._grid), angles=self._grid[order].tolist(), series=series
+        )
+
+
+def _coarse_to_fine(n: int, stride: int) -> list[list[int]]:
+    """Return the indices below `n` in parts: every `stride`-th one, those half-way between, and then the rest."""
+    offsets = sorted(range(stride), key=lambda k: (k != 0, 2 * k != stride, k))
+    return [list(range(offset, n, stride)) for offset in offsets]
+
+
+def _candidates(turned: Result, control: Result) -> list[Candidate]:
+    base, there, pushed = turned.base_probabilities[0], turned.probabilities[0], control.probabilities[0]
+    best = np.argsort(-np.maximum(base, there), kind="stable")[:_CANDIDATES]
+    return [
+        Candidate(
+            text=turned.vocabulary.tokens[i], base=float(base[i]), turned=float(there[i]), control=float(pushed[i])
+        )
+        for i in best
+    ]
+
+
+def _one_token(tokens: TokensLike, prompt: TokenizedPrompt) -> int:
+    positions = select_tokens(tokens).resolve(prompt)
+    if len(positions) != 1:
+        chosen = [prompt.tokens[i] for i in positions]
+        raise ValueError(
+            f"got tokens={tokens!r}, which chooses {len(positions)} tokens ({chosen}); a dial turns one: choose it by its index."
+        )
+    return positions[0]
+
+
+def _spec(circles: Sequence[Circle], prompt: TokenizedPrompt) -> DialSpec:
+    layers = [Layer(layer=c.site.layer, labels=_labels(c), statement=statement(c)) for c in circles]
+    return DialSpec(concept=circles[0].concept, prompt=prompt.text, tokens=list(prompt.tokens), layers=layers)
+
+
+def _labels(circle: Circle) -> list[Label]:
+    frame = circle.frame()
+    columns = (circle.labels, frame["angle"].tolist(), frame["x"].tolist(), frame["y"].tolist())
+    return [Label(text=str(text), angle=angle, x=x, y=y) for text, angle, x, y in zip(*columns, strict=True)]
+
+
+def statement(circle: Circle) -> str:
+    """Return in one line how sure the circle is."""
+    test = circle.test
+    order = f"p = {test.p_order:.4f}" if test.exact else f"p ≤ {test.p_order:.4f}"
+    return (
+        f"{test.verdict} in {circle.site}: order {order}, held-out R² {test.r2_circle:.2f} as a circle and {test.r2_line:.2f} as a line, "
+        f"last to first {test.wrap_ratio:.2f} times a step"
+    )

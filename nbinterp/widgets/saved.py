@@ -1,0 +1,95 @@
+"""What a widget leaves in a saved notebook: a picture, its text and its numbers, readable without a kernel."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import html
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+WIDGET_MIME = "application/vnd.nbinterp.widget+json"
+"""Marks a bundle as ours; ``js/src/lab/ours.ts`` looks for it."""
+
+_MOST_ROWS = 200
+_WIDTH = 640
+
+
+class AltairChart(Protocol):
+    """Anything that can say itself as a Vega-Lite specification: every altair chart can."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the Vega-Lite specification."""
+        ...
+
+
+def draw_png(spec: Mapping[str, Any], *, scale: float = 2.0) -> bytes:
+    """Draw a Vega-Lite specification on white, without a browser and without a network.
+
+    Parameters
+    ----------
+    spec
+        The specification, data included.
+    scale
+        Pixels for each pixel of the chart.
+
+    Raises
+    ------
+    ValueError
+        For a specification that cannot be drawn.
+    """
+    # vl-convert starts a JavaScript engine, which a session without pictures should not pay for
+    import vl_convert
+
+    drawn = {"background": "white", **copy.deepcopy(dict(spec))}
+    if drawn.get("width") == "container":
+        drawn["width"] = _WIDTH
+    png: bytes = vl_convert.vegalite_to_png(drawn, scale=scale, allowed_base_urls=[], show_warnings=False)
+    return png
+
+
+def saved_bundle(
+    view: tuple[Mapping[str, Any], Mapping[str, Any]] | None,
+    kind: str,
+    chart: AltairChart,
+    text: str,
+    frame: pd.DataFrame | None = None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what ``_repr_mimebundle_`` of a widget returns: its live view, and beside it what stays without a kernel.
+
+    In JupyterLab the extension replaces the picture by the latest one whenever the notebook is saved. Elsewhere the
+    notebook keeps this one, which shows the widget as it was first displayed.
+
+    Parameters
+    ----------
+    view
+        The data and metadata of the live view, as ``AnyWidget._repr_mimebundle_`` returns them.
+    kind
+        Which widget it is, for instance ``"dial"``.
+    chart
+        The picture. One that cannot be drawn is left out: a display never fails for the sake of its copy.
+    text
+        What the picture shows, in words, for those who do not see it.
+    frame
+        The numbers, as a table below the picture (the first 200 rows).
+    """
+    try:
+        address = "data:image/png;base64," + base64.b64encode(draw_png(chart.to_dict())).decode("ascii")
+        shown = f'<img src="{address}" alt="{html.escape(text)}" style="max-width:100%;height:auto">'
+    except ValueError:
+        shown = f"<p>{html.escape(text)}</p>"
+    numbers = ""
+    if frame is not None:
+        table = frame.head(_MOST_ROWS).to_html(index=False, escape=True, border=0)
+        numbers = f'<details class="nbinterp-numbers"><summary>The numbers</summary>{table}</details>'
+    data, metadata = view if view is not None else ({}, {})
+    saved = {
+        "text/plain": text,
+        "text/html": f'<figure class="nbinterp-figure" style="margin:0">{shown}{numbers}</figure>',
+        WIDGET_MIME: {"kind": kind},
+    }
+    return {**data, **saved}, dict(metadata)
