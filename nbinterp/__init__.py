@@ -59,7 +59,7 @@ _HOME = {name: f"nbinterp.{module}" for module, names in _HOMES.items() for name
 __all__ = ["__version__", *sorted(_HOME)]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
+def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'nbinterp' has no attribute {name!r}; it has {', '.join(__all__)}.")
     value = getattr(importlib.import_module(_HOME[name]), name)

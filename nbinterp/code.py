@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import inspect
 import textwrap
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nbinterp.interventions import Intervention, Patch
 from nbinterp.sites import Match, Positions, Site, Span, TokenSelection
-from nbinterp.spaces import Floats, ModelInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nbinterp.spaces import Floats, ModelInfo
 
 _HEAD = '''"""Experiment {fingerprint} on {model}, as plain nnsight (written by nbinterp)."""
 
@@ -59,8 +63,8 @@ def nnsight_code(
         parts.append(_ARRAY)
     if any(isinstance(t, Match) and _is_text(t) for act in acts for t in _selections(act)):
         parts.append(_MATCH)
-    for function in dict.fromkeys(operation.function for operation in operations):
-        parts.append("\n" + inspect.getsource(function))
+    functions = dict.fromkeys(operation.function for operation in operations)
+    parts += ["\n" + inspect.getsource(function) for function in functions]
     parts.append(_constants([operation.arrays for operation in operations]))
     parts.append(_loop(prompts, acts, read, model))
     return "\n".join(parts)

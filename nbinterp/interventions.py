@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 from attrs import field, frozen
-from numpy.typing import ArrayLike
 
 from nbinterp import arithmetic
 from nbinterp.sites import Site, Span, TokenSelection, TokensLike, select_tokens
@@ -24,6 +23,9 @@ from nbinterp.spaces import (
     subspace_from_json,
     subspace_to_json,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def _as_site(site: str | Site) -> Site:
@@ -226,7 +228,7 @@ class Rotate(Intervention):
 _KINDS: dict[str, type[Intervention]] = {cls.__name__: cls for cls in (Ablate, Patch, Steer, Rotate)}
 
 
-def _value_to_json(value: Any) -> Any:  # noqa: ANN401 - a field of any intervention
+def _value_to_json(value: Any) -> Any:
     if isinstance(value, Site):
         return str(value)
     if isinstance(value, Subspace):

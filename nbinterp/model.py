@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import pandas as pd
@@ -25,6 +23,10 @@ from nbinterp.interventions import check_site
 from nbinterp.results import Result, Vocabulary
 from nbinterp.sites import SHORTHANDS, Site, TokenizedPrompt, TokensLike, select_tokens
 from nbinterp.spaces import ModelInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 
 class CollectionStopped(KeyboardInterrupt):
@@ -49,7 +51,7 @@ class Model:
     Open one with `Model.open`.
     """
 
-    def __init__(self, executor: Executor, tokenizer: Any, vocabulary: Vocabulary, context: int | None) -> None:  # noqa: ANN401
+    def __init__(self, executor: Executor, tokenizer: Any, vocabulary: Vocabulary, context: int | None) -> None:
         self._executor = executor
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
@@ -60,7 +62,7 @@ class Model:
         cls,
         source: str | Path | torch.nn.Module,
         *,
-        tokenizer: Any = None,  # noqa: ANN401 - transformers' tokenizers share no public type
+        tokenizer: Any = None,
         name: str | None = None,
         revision: str | None = None,
         dtype: str | torch.dtype = "float32",
@@ -135,7 +137,7 @@ class Model:
         return self._vocabulary
 
     @property
-    def nnsight(self) -> Any:  # noqa: ANN401 - nnsight's envoys share no public type
+    def nnsight(self) -> Any:
         """The model as nnsight wraps it, for traces of your own."""
         return self._executor.nnsight
 
@@ -352,7 +354,7 @@ def _batches(todo: Sequence[int], prompts: Sequence[TokenizedPrompt], max_tokens
     return [part for length, group in by_length.items() for part in cut(group, length, max_tokens)]
 
 
-def _token_texts(tokenizer: Any, n_vocab: int) -> tuple[str, ...]:  # noqa: ANN401
+def _token_texts(tokenizer: Any, n_vocab: int) -> tuple[str, ...]:
     known = tokenizer.convert_ids_to_tokens(range(min(n_vocab, len(tokenizer))))
     texts = tokenizer.batch_decode([[i] for i in range(len(known))])
     # SentencePiece drops the leading space of what is decoded alone, and marks it in the piece

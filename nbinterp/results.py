@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from nbinterp.experiment import Experiment
-from nbinterp.sites import Site, TokenizedPrompt
-from nbinterp.spaces import ModelInfo
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from nbinterp.experiment import Experiment
+    from nbinterp.sites import Site, TokenizedPrompt
+    from nbinterp.spaces import ModelInfo
 
 
 @dataclass(frozen=True)

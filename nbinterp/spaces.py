@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbinterp.sites import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Floats = NDArray[np.float64]
 
@@ -138,9 +140,7 @@ class Subspace:
             )
         if self.d_model != model.d_model:
             at = "" if site is None else f" at {site}"
-            raise ValueError(
-                f"got a {kind} with {self.d_model} features{at}; {model.name} has {model.d_model} there."
-            )
+            raise ValueError(f"got a {kind} with {self.d_model} features{at}; {model.name} has {model.d_model} there.")
 
     def _key(self) -> tuple[Any, ...]:
         return (type(self), self.site, self.model, *((n, a.shape, a.tobytes()) for n, a in self.arrays().items()))

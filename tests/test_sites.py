@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,7 +128,7 @@ def test_what_chooses_no_tokens_is_refused(tokens):
 @given(st.text(min_size=1, max_size=12), st.integers(1, 6), st.data())
 def test_a_match_covers_its_text(text, pieces, data):
     cuts = sorted({0, len(text), *data.draw(st.lists(st.integers(0, len(text)), max_size=pieces))})
-    prompt = prompt_of(*(text[a:b] for a, b in zip(cuts, cuts[1:], strict=False)))
+    prompt = prompt_of(*(text[a:b] for a, b in itertools.pairwise(cuts)))
     start = data.draw(st.integers(0, len(text) - 1))
     stop = data.draw(st.integers(start + 1, len(text)))
     piece = text[start:stop]

@@ -87,7 +87,7 @@ def _untied(state: dict[str, Any]) -> dict[str, Any]:
     return {name: state[name].contiguous() for name in seen.values()}
 
 
-def _plain_config(network: Any) -> dict[str, Any]:  # noqa: ANN401 - transformers is published without types
+def _plain_config(network: Any) -> dict[str, Any]:
     """Return a model's configuration as JSON, without the mark of the GGUF file, which would confuse loading."""
     values: dict[str, Any] = json.loads(network.config.to_json_string())
     values.pop("quantization_config", None)
@@ -99,7 +99,7 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _quiet(bar: Any) -> Iterator[None]:  # noqa: ANN401 - the kind of bar depends on where it is shown
+def _quiet(bar: Any) -> Iterator[None]:
     """Silence transformers' own bars and log, and count the tensors that it dequantises on ours."""
     import transformers.modeling_gguf_pytorch_utils as gguf_reader
     from transformers.utils import logging

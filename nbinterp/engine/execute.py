@@ -6,7 +6,7 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nnsight
 import numpy as np
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from nbinterp.engine.plan import Batch, Edit, Plan, Row, cut
 from nbinterp.sites import Site, TokenizedPrompt
-from nbinterp.spaces import ModelInfo
+
+if TYPE_CHECKING:
+    from nbinterp.spaces import ModelInfo
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Executor:
     def __init__(
         self,
         module: torch.nn.Module,
-        tokenizer: Any,  # noqa: ANN401 - transformers' tokenizers share no public type
+        tokenizer: Any,
         info: ModelInfo,
         keep_bytes: int = 256 * 2**20,
         max_tokens: int = 2048,
@@ -116,7 +118,7 @@ class Executor:
         return [saved[site.layer] for site in sites]
 
     @property
-    def _blocks(self) -> Any:  # noqa: ANN401 - nnsight's envoys share no public type
+    def _blocks(self) -> Any:
         return self.nnsight.get(self.info.blocks)
 
     def _ids(self, prompts: Sequence[TokenizedPrompt]) -> torch.Tensor:

@@ -27,7 +27,7 @@ class Loaded:
 def load(
     source: str | Path | torch.nn.Module,
     *,
-    tokenizer: Any,  # noqa: ANN401 - transformers' tokenizers share no public type
+    tokenizer: Any,
     revision: str | None,
     dtype: str | torch.dtype,
     device: str | torch.device | None,

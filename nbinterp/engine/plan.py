@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from nbinterp.experiment import Experiment
 from nbinterp.interventions import Operation, Patch
-from nbinterp.sites import Site, TokenizedPrompt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from nbinterp.experiment import Experiment
+    from nbinterp.sites import Site, TokenizedPrompt
 
 _Row = TypeVar("_Row")
 

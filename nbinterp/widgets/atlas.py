@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import traitlets
@@ -43,7 +43,7 @@ class Atlas(Chart):
     Attributes
     ----------
     selection : tuple of int
-        The rows that are selected, all when nothing is; set by the page. Observe it to follow the hand.
+        The rows that are selected, all that are drawn when nothing is; set by the page. Observe it to follow the hand.
     rows : DataFrame
         What the pictures show: one line a row, with its coordinates.
     loops : LoopTest
@@ -91,7 +91,7 @@ class Atlas(Chart):
         )
         description = f"{len(cloud)} rows of {cloud.site} by {by}: PCA, UMAP and persistence diagram; homology says {self.loops.verdict}"
         super().__init__(chart, description=description, table=self.rows)
-        self.selection = tuple(range(len(cloud)))
+        self._select()
         self.observe(self._select, names="selections")
 
     @property
@@ -99,5 +99,5 @@ class Atlas(Chart):
         """The selected rows as a cloud."""
         return self._cloud.select(np.array(self.selection, dtype=int))
 
-    def _select(self, change: Any) -> None:  # noqa: ANN401 - traitlets' change
-        self.selection = tuple(selected_rows(change["new"], self.rows, self._members, color=self._by))
+    def _select(self, _: object = None) -> None:
+        self.selection = tuple(selected_rows(self.selections, self.rows, self._members, color=self._by))

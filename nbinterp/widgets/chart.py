@@ -84,7 +84,7 @@ class Chart(anywidget.AnyWidget):
         """
         return draw_png(self.spec, scale=scale)
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ANN401
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         live = super()._repr_mimebundle_(**kwargs)
         return saved_bundle(live, "chart", self, self.description, self._table)
 

@@ -12,21 +12,21 @@ import anywidget
 import numpy as np
 import pandas as pd
 import traitlets
-from numpy.typing import NDArray
 
 from nbinterp.charts.dial import dial_chart
 from nbinterp.experiment import Experiment
 from nbinterp.interventions import Rotate
-from nbinterp.results import Result
 from nbinterp.sites import TokenizedPrompt, TokensLike, select_tokens
-from nbinterp.spaces import ModelInfo
 from nbinterp.widgets.protocol import Candidate, DialAnswer, DialSpec, DialSweep, Label, Layer, Series
 from nbinterp.widgets.saved import saved_bundle
 
 if TYPE_CHECKING:
     import altair as alt
+    from numpy.typing import NDArray
 
     from nbinterp.geometry.manifold import Circle
+    from nbinterp.results import Result
+    from nbinterp.spaces import ModelInfo
 
 _STATIC = pathlib.Path(__file__).parent.parent / "static"
 _CANDIDATES = 8
@@ -204,7 +204,7 @@ class Dial(anywidget.AnyWidget):
             self._starts[layer, token] = angle
         return self._starts[layer, token]
 
-    def _turn(self, loop: Any, angle: float) -> Experiment:  # noqa: ANN401 - a Loop
+    def _turn(self, loop: Any, angle: float) -> Experiment:
         start = self._starts[self.layer, self.token]
         act = Rotate(self._circles[self.layer].site, on=loop, to=angle, start=start, tokens=self.token)
         return Experiment(self.spec["prompt"], act)
@@ -287,7 +287,12 @@ class _Sweep:
             for token in np.argsort(-best, kind="stable")[:_SERIES]
         ]
         return DialSweep(
-            layer=layer, token=token, start=start, total=len(self._grid), angles=self._grid[order].tolist(), series=series
+            layer=layer,
+            token=token,
+            start=start,
+            total=len(self._grid),
+            angles=self._grid[order].tolist(),
+            series=series,
         )
 
 

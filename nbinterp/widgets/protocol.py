@@ -86,7 +86,7 @@ def _typescript_type(annotation: object) -> str:
         return _typescript_type(typing.get_args(annotation)[0]) + "[]"
     if isinstance(annotation, type) and annotation in _TYPESCRIPT:
         return _TYPESCRIPT[annotation]
-    return typing.cast(type, annotation).__name__
+    return typing.cast("type", annotation).__name__
 
 
 def typescript() -> str:

@@ -57,7 +57,7 @@ def test_an_untouched_run_is_the_bare_model(small):
 
 def cases(model):
     """(intervention, the oracle's edit at the first prompt): each kind once."""
-    v, c, w = vectors(model, 3)
+    v, c, _w = vectors(model, 3)
     tensor = torch.tensor(v, dtype=torch.float32)
     basis = np.linalg.qr(vectors(model, 2, 1).T)[0].T
     plane = Plane("resid_post.1", model.info, c, basis)
