@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import inspect
+import os
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -17,21 +18,22 @@ if TYPE_CHECKING:
 
     from nbinterp.spaces import Floats, ModelInfo
 
-_HEAD = '''"""Experiment {fingerprint} on {model}, as plain nnsight (written by nbinterp)."""
+_HEAD = """# Experiment {fingerprint} on {model!r}, as plain nnsight; written by nbinterp
 
 # the functions below carry annotations that name types which this script does not import
 from __future__ import annotations
 
 import base64
+import os
 
 import numpy as np
 import torch
 from nnsight import TransformersModel
-'''
+"""
 
 _ARRAY = """
 def array(text, *shape):
-    return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f8").reshape(shape).astype(np.float32)).to(device)
+    return torch.from_numpy(np.frombuffer(base64.b64decode(text), "<f8").reshape(shape).astype(np.float32)).to(parameter)
 """
 
 _MATCH = '''
@@ -58,7 +60,7 @@ def nnsight_code(
     # Python's sort is stable: at one site the order of writing stays
     acts = sorted(interventions, key=lambda act: act.site.layer)
     operations = [act.operation() for act in acts]
-    parts = [_HEAD.format(fingerprint=fingerprint, model=model), _opening(model)]
+    parts = [_HEAD.format(fingerprint=fingerprint, model=str(model)), _opening(model)]
     if any(operation.arrays for operation in operations):
         parts.append(_ARRAY)
     if any(isinstance(t, Match) and _is_text(t) for act in acts for t in _selections(act)):
@@ -81,17 +83,26 @@ def _opening(model: ModelInfo) -> str:
     elif model.source.endswith(".gguf"):
         opening = textwrap.dedent(
             f"""
-            import os
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
-            folder, name = os.path.split({model.source!r})
-            module = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
+            folder, name = os.path.split({_place(model.source)})
+            module = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.{model.dtype})
             model = TransformersModel(module, tokenizer=AutoTokenizer.from_pretrained(folder, gguf_file=name), task="text-generation")
             """
         )
     else:
-        opening = f'\nmodel = TransformersModel({model.source!r}, task="text-generation", dtype=torch.float32, dispatch=True)\n'
-    return opening + f"blocks = model.{model.blocks}\ndevice = next(model._module.parameters()).device\n"
+        pinned = "" if os.path.isabs(model.source) else f", revision={model.revision!r}"
+        opening = (
+            f"\nplace = {_place(model.source)}\n"
+            f'model = TransformersModel(place, task="text-generation", dtype=torch.{model.dtype}{pinned}, dispatch=True)\n'
+        )
+    return opening + f"blocks = model.{model.blocks}\nparameter = next(model._module.parameters())\n"
+
+
+def _place(source: str) -> str:
+    """Return an expression for a path or hub id, without the name of the user whose home it lies in."""
+    home = os.path.expanduser("~") + os.sep
+    return f"os.path.expanduser({'~' + os.sep + source[len(home) :]!r})" if source.startswith(home) else repr(source)
 
 
 def _constants(arguments: Sequence[object]) -> str:

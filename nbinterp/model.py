@@ -118,6 +118,7 @@ class Model:
             n_vocab=len(vocabulary),
             blocks=blocks,
             source=loaded.source,
+            dtype=str(next(module.parameters()).dtype).removeprefix("torch."),
         )
         return cls(
             Executor(module, loaded.tokenizer, info),

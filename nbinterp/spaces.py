@@ -35,6 +35,8 @@ class ModelInfo:
         Path of the list of blocks inside the module, e.g. ``"model.layers"``.
     source : str
         What transformers opens it from: a directory, a GGUF file or a hub id; empty for a module given in memory.
+    dtype : str
+        Of its weights and activations, by its name in torch.
     """
 
     name: str
@@ -45,6 +47,7 @@ class ModelInfo:
     n_vocab: int
     blocks: str
     source: str = field(default="", compare=False)
+    dtype: str = field(default="float32", compare=False)
 
     def __str__(self) -> str:
         return f"{self.name}@{self.revision[:12]}"

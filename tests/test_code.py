@@ -1,7 +1,9 @@
 """What to_code prints runs in a fresh interpreter, without nbinterp, and gives the same logits."""
 
+import ast
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,11 +68,29 @@ def test_the_code_of_an_untouched_run_is_plain(model, tmp_path):
         assert unused not in code
 
 
-def test_a_prompt_is_data_in_the_code(info):
-    prompt = "'; raise SystemExit('owned') #\n\"\"\" {model}"
-    code = Experiment(prompt, Ablate("resid_post.1", tokens="owned")).on(info).to_code()
-    tree = compile(code, "<code>", "exec")
-    assert prompt in tree.co_consts or any(prompt in (c if isinstance(c, tuple) else (c,)) for c in tree.co_consts)
+WICKED = "'; raise SystemExit('owned') #\n\"\"\" {model}"
+
+
+def test_the_users_texts_are_data_in_the_code(info):
+    named = replace(info, name=WICKED, source=f"/models/{WICKED}")
+    code = Experiment(WICKED, Patch("resid_post.1", source=WICKED, tokens="owned")).on(named).to_code()
+    calls = [
+        node.func.id
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    ]
+    assert "SystemExit" not in calls
+    assert not [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Raise)]
+    assert code.count("\n'; raise") == 0
+
+
+def test_code_says_nothing_of_whose_machine_it_comes_from(info, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    code = Experiment("a").on(replace(info, source="/home/somebody/models/x")).to_code()
+    assert "place = os.path.expanduser('~/models/x')" in code
+    assert "somebody" not in code
+    hosted = Experiment("a").on(replace(info, source="owner/name", dtype="bfloat16")).to_code()
+    assert "dtype=torch.bfloat16, revision='abc', dispatch=True" in hosted
 
 
 def test_a_module_in_memory_asks_for_itself(info):

@@ -17,6 +17,7 @@ WIDGET_MIME = "application/vnd.nbinterp.widget+json"
 
 _MOST_ROWS = 200
 _WIDTH = 640
+_SAVED_SCALE = 1.5  # pixels a pixel: sharp enough, and a notebook of a few pictures stays below a megabyte
 
 
 class AltairChart(Protocol):
@@ -78,7 +79,9 @@ def saved_bundle(
         The numbers, as a table below the picture (the first 200 rows).
     """
     try:
-        address = "data:image/png;base64," + base64.b64encode(draw_png(chart.to_dict())).decode("ascii")
+        address = "data:image/png;base64," + base64.b64encode(draw_png(chart.to_dict(), scale=_SAVED_SCALE)).decode(
+            "ascii"
+        )
         shown = f'<img src="{address}" alt="{html.escape(text)}" style="max-width:100%;height:auto">'
     except ValueError:
         shown = f"<p>{html.escape(text)}</p>"
