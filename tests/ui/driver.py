@@ -204,6 +204,8 @@ class Lab:
         if self.page.evaluate("() => document.body.dataset.jpThemeName") != theme:
             self.command("apputils:change-theme", theme=theme)
             self.page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=theme)
+            # JupyterLab covers the page while a theme loads: what is dragged meanwhile is the cover
+            self.page.wait_for_selector("#jupyterlab-splash", state="detached")
 
     def write_notebook(self, cells: Sequence[str]) -> str:
         """Write a notebook with these code cells and return its name."""
