@@ -243,6 +243,11 @@ class Lab:
         """Run a script in the page that finds the current notebook panel in `notebook`."""
         return self.page.evaluate(f"async () => {{ const notebook = window.jupyterapp.shell.currentWidget; {script} }}")
 
+    def scroll_to(self, text: str) -> None:
+        """Scroll to the first cell whose source holds a text: JupyterLab draws only the cells near what is seen."""
+        script = "await notebook.content.scrollToItem(notebook.content.widgets.findIndex(cell => cell.model.sharedModel.getSource().includes(TEXT)), 'start');"
+        self._on_notebook(script.replace("TEXT", json.dumps(text)))
+
     def run_all(self) -> None:
         """Run every cell and wait until the kernel has done so; an exception in one fails the test with its text."""
         self.command("notebook:run-all-cells")

@@ -67,9 +67,8 @@ def test_the_tutorial_turns_the_months(lab: Lab, demo_name):
     lab.save()
     lab.close()
     lab.reopen_without_kernel(NAME)
-    picture = lab.page.locator(".nbinterp-figure img").last
-    picture.wait_for()
-    assert "July" in (picture.get_attribute("alt") or "")
+    lab.scroll_to("dial = nb.Dial(")
+    lab.page.locator('.nbinterp-figure img[alt*="July"]').wait_for()
     assert lab.page.get_by_text("model not found").count() == 0
 
 
