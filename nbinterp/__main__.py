@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +63,9 @@ def _lab(rest: Sequence[str]) -> int:
         return 130
     chosen = any(not argument.startswith("-") and Path(argument).exists() for argument in rest)
     tutorial = [str(TUTORIAL)] if TUTORIAL.is_file() and not chosen else []
-    with subprocess.Popen([sys.executable, "-m", "jupyterlab", *tutorial, *rest]) as lab:  # noqa: S603
+    # in a container one is often root; JupyterLab refuses that unless told, and listens to this machine only
+    root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with subprocess.Popen([sys.executable, "-m", "jupyterlab", *root, *tutorial, *rest]) as lab:  # noqa: S603
         while True:
             try:
                 return lab.wait()
