@@ -110,6 +110,7 @@ def lab(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(subprocess, "Popen", Lab)
     monkeypatch.setattr(models, "directory", lambda name: tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     return Lab
 
 
@@ -117,6 +118,11 @@ class TestLab:
     def test_passes_arguments_and_the_exit_code_on(self, lab):
         assert cli.main(["lab", "--port", "9999", "--no-browser", "--version"]) == 3
         assert lab.command == [sys.executable, "-m", "jupyterlab", "--port", "9999", "--no-browser", "--version"]
+
+    def test_tells_jupyterlab_that_root_is_meant(self, lab, monkeypatch):
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        cli.main(["lab", "--no-browser"])
+        assert lab.command[3:] == ["--allow-root", "--no-browser"]
 
     def test_opens_the_tutorial_where_it_is(self, lab, tmp_path):
         tutorial = tmp_path / cli.TUTORIAL
