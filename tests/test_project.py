@@ -51,3 +51,15 @@ def test_every_picture_of_the_readme_is_there():
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", readme) + re.findall(r'src="([^"]+)"', readme)
     assert pictures
     assert [picture for picture in pictures if not (ROOT / picture).is_file()] == []
+
+
+@pytest.mark.slow
+def test_the_code_of_the_readme_runs_and_does_what_it_says(demo_name, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    names = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["circle"].test.verdict == "circle"
+    assert names["run"].base_said() == (" April",)
+    assert names["run"].said() == (" August",)
+    assert names["run"].experiment.to_code() in capsys.readouterr().out

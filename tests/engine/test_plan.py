@@ -35,7 +35,8 @@ def test_rows_that_resume_together_share_a_batch():
 
 def test_edits_come_in_the_models_order_and_at_one_site_in_the_order_of_writing():
     acts = [Steer(f"resid_post.{layer}", direction=np.full(3, n), tokens=0) for n, layer in enumerate([2, 0, 2, 1])]
-    ((batch,), (row,)) = (lambda p: (p.batches, p.batches[0].rows))(make_plan([Experiment("a", acts)], tokens))
+    (batch,) = make_plan([Experiment("a", acts)], tokens).batches
+    (row,) = batch.rows
     assert batch.resume == 0
     assert [(e.layer, e.operation.arrays["direction"][0]) for e in row.edits] == [(0, 1), (1, 3), (2, 0), (2, 2)]
 
