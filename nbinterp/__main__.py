@@ -62,7 +62,8 @@ def _lab(rest: Sequence[str]) -> int:
     if models.directory(DEMO) is None and _fetch(DEMO, verify=False) == 130:
         return 130
     chosen = any(not argument.startswith("-") and Path(argument).exists() for argument in rest)
-    tutorial = [str(TUTORIAL)] if TUTORIAL.is_file() and not chosen else []
+    # an address and not a file to run, so that the one that is printed, for a machine without a browser, leads there too
+    tutorial = [f"--LabApp.default_url=/lab/tree/{TUTORIAL.as_posix()}"] if TUTORIAL.is_file() and not chosen else []
     # in a container one is often root; JupyterLab refuses that unless told, and listens to this machine only
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with subprocess.Popen([sys.executable, "-m", "jupyterlab", *root, *tutorial, *rest]) as lab:  # noqa: S603

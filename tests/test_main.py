@@ -129,7 +129,10 @@ class TestLab:
         tutorial.parent.mkdir()
         tutorial.write_text("{}")
         cli.main(["lab", "--no-browser"])
-        assert lab.command[3:] == [str(cli.TUTORIAL), "--no-browser"]
+        assert lab.command[3:] == [
+            "--LabApp.default_url=/lab/tree/notebooks/01_the_circle_of_months.ipynb",
+            "--no-browser",
+        ]
 
     def test_opens_what_is_asked_for_instead(self, lab, tmp_path):
         tutorial = tmp_path / cli.TUTORIAL
