@@ -94,3 +94,8 @@ def small(request, tokenizer):
 def info():
     """A model's card, for tests that need no model."""
     return ModelInfo("toy", "abc", "LlamaForCausalLM", n_layers=4, d_model=3, n_vocab=10, blocks="model.layers")
+
+
+def pytest_collection_modifyitems(items):
+    # Playwright keeps an event loop running on the main thread from its first test on: what tests without one comes before
+    items.sort(key=lambda item: item.get_closest_marker("ui") is not None)

@@ -299,11 +299,13 @@ def _judged(
         r2_line = _held_out_r2(found.points, np.arange(n, dtype=np.float64)[:, None])
     wrap, interval = _closure(found)
     spread = "" if interval is None else f" (95 % interval {interval[0]:.2f} to {interval[1]:.2f})"
-    how = "all" if exact else "random"
+    against = f"all {n_orders} orders" if exact else f"{n_orders} random orders"
+    shape = f"held-out R² {r2_circle:.2f} of a circle, {r2_line:.2f} of a line"
+    if np.isnan(r2_circle):
+        shape = f"no label of {n} can be held out"
     conditions = {
-        f"order: p = {p:.2g} against {n_orders} {how} orders{correction}; wanted ≤ {alpha:g}": p <= alpha,
-        f"shape: held-out R² {r2_circle:.2f} of a circle, {r2_line:.2f} of a line; wanted more of the circle": r2_circle
-        > r2_line,
+        f"order: p = {p:.2g} against {against}{correction}; wanted ≤ {alpha:g}": p <= alpha,
+        f"shape: {shape}; wanted more of the circle": r2_circle > r2_line,
         f"closure: last to first is {wrap:.2f} × the mean step{spread}; wanted < {MAX_WRAP_RATIO}": wrap
         < MAX_WRAP_RATIO,
     }
