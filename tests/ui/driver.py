@@ -40,6 +40,8 @@ _TOKEN = "loopback"
 _NOT_OURS = [
     # ipywidgets asks for the session of a notebook that was opened without a kernel
     ("Cannot read properties of null (reading 'kernel')", "@jupyter-widgets/jupyterlab-manager"),
+    # JupyterLab's own bundle removes a theme's style sheet twice when themes change quickly
+    ("Failed to execute 'removeChild' on 'Node'", "/static/lab/"),
 ]
 
 
@@ -234,10 +236,19 @@ class Lab:
         """Open a notebook and wait until it is shown and, with a kernel, until that one answers."""
         preference: dict[str, Any] = {"shouldStart": False, "canStart": False, "autoStartDefault": False}
         arguments = {} if kernel else {"kernelPreference": preference}
-        self.command("docmanager:open", path=name, factory="Notebook", **arguments)
-        self._on_notebook("await notebook.context.ready; await notebook.revealed;")
+        # what is waited for is what can be seen: JupyterLab's own promise of an opened document is sometimes lost
+        options = {"path": name, "factory": "Notebook", **arguments}
+        self.page.evaluate(
+            "options => { void window.jupyterapp.commands.execute('docmanager:open', options); }", options
+        )
+        opened = """([name, kernel]) => {
+            const notebook = window.jupyterapp.shell.currentWidget;
+            return notebook?.context?.path === name && notebook.context.isReady && notebook.isVisible
+                && (!kernel || notebook.sessionContext.session?.kernel?.connectionStatus === 'connected');
+        }"""
+        self.page.wait_for_function(opened, arg=[name, kernel])
         if kernel:
-            self._on_notebook("await notebook.sessionContext.ready; await notebook.sessionContext.session.kernel.info;")
+            self._on_notebook("await notebook.sessionContext.session.kernel.info;")
 
     def _on_notebook(self, script: str) -> Any:
         """Run a script in the page that finds the current notebook panel in `notebook`."""
