@@ -134,15 +134,17 @@ class Dial(anywidget.AnyWidget):
         tokenized = model.tokens(prompt)
         position = _one_token(tokens, tokenized)
         self._model = model
+        self._prompt = tokenized
         self._circles = {c.site.layer: c for c in circles}
         self._loops = {c.site.layer: c.loop if harmonics is None else c.loop_with(harmonics) for c in circles}
         self._controls = {layer: loop.control(seed) for layer, loop in self._loops.items()}
         self._starts: dict[tuple[int, int], float] = {}
+        self._sweeping: _Sweep | None = None
         super().__init__(
             spec=_spec(circles, tokenized),
             layer=layers[0],
             token=position,
-            angle=self._start(layers[0], position, tokenized),
+            angle=self._start(layers[0], position),
         )
         # the first answer and a coarse sweep come with the widget, so that it never shows an empty picture
         first = self._respond()
@@ -155,7 +157,8 @@ class Dial(anywidget.AnyWidget):
     @property
     def experiment(self) -> Experiment:
         """What the dial shows, as an experiment; its `to_code` prints plain nnsight."""
-        return self._turn(self._loops[self.layer], self.angle).on(self._model.info)
+        layer, token = self.layer, self.token
+        return self._turn(self._loops[layer], self.angle, layer, token).on(self._model.info)
 
     def frame(self) -> pd.DataFrame:
         """Return the next tokens at the hand: columns ``token``, ``base``, ``turned``, ``control`` (probabilities)."""
@@ -192,29 +195,30 @@ class Dial(anywidget.AnyWidget):
     def _report(self, error: Exception) -> None:
         self.problem = f"{type(error).__name__}: {error}"
 
-    def _start(self, layer: int, token: int, prompt: TokenizedPrompt) -> float:
+    def _start(self, layer: int, token: int) -> float:
         """Return the angle at which the token stands: its label's, or the nearest point of the curve."""
         if (layer, token) not in self._starts:
             circle = self._circles[layer]
             try:
-                angle = circle.angle_of(prompt.tokens[token])
+                angle = circle.angle_of(self._prompt.tokens[token])
             except LookupError:
-                (result,) = self._model.run([Experiment(prompt.text, read=circle.site)])
+                (result,) = self._model.run([Experiment(self._prompt.text, read=circle.site)])
                 angle = self._loops[layer].angle_of(result.activations[circle.site][0][token])
             self._starts[layer, token] = angle
         return self._starts[layer, token]
 
-    def _turn(self, loop: Any, angle: float) -> Experiment:
-        start = self._starts[self.layer, self.token]
-        act = Rotate(self._circles[self.layer].site, on=loop, to=angle, start=start, tokens=self.token)
-        return Experiment(self.spec["prompt"], act)
+    def _turn(self, loop: Any, angle: float, layer: int, token: int) -> Experiment:
+        start = self._start(layer, token)
+        act = Rotate(self._circles[layer].site, on=loop, to=angle, start=start, tokens=token)
+        return Experiment(self._prompt.text, act)
 
     def _respond(self) -> Iterator[None]:
         began = time.perf_counter()
+        # read once: the page may move on, on another thread, while this runs
         angle, layer, token = self.angle, self.layer, self.token
-        start = self._start(layer, token, self._model.tokens(self.spec["prompt"]))
+        start = self._start(layer, token)
         loop, control = self._loops[layer], self._controls[layer]
-        turned, pushed = self._model.run([self._turn(loop, angle), self._turn(control, angle)])
+        turned, pushed = self._model.run([self._turn(each, angle, layer, token) for each in (loop, control)])
         self.problem = ""
         self.answer = DialAnswer(
             angle=angle,
@@ -225,17 +229,17 @@ class Dial(anywidget.AnyWidget):
             milliseconds=1000 * (time.perf_counter() - began),
         )
         yield
-        sweep = self.sweep or {}
-        if (sweep.get("layer"), sweep.get("token")) == (layer, token) and len(sweep["angles"]) == sweep["total"]:
-            return
-        n_labels = len(self._circles[layer].labels)
-        grid = 2 * math.pi * np.arange(n_labels * _STEPS_A_LABEL + 1) / (n_labels * _STEPS_A_LABEL)
-        done = _Sweep(turned, grid)
-        for part in _coarse_to_fine(len(grid), _STEPS_A_LABEL):
-            turns = [self._turn(each, grid[i]) for each in (loop, control) for i in part]
+        # a hand that moves on before the sweep is whole takes it up where it was
+        if self._sweeping is None or self._sweeping.place != (layer, token):
+            self._sweeping = _Sweep((layer, token), turned, len(self._circles[layer].labels))
+        sweep = self._sweeping
+        while sweep.parts:
+            part = sweep.parts[0]
+            angles = sweep.grid[part]
+            turns = [self._turn(each, angle, layer, token) for each in (loop, control) for angle in angles]
             results = self._model.run(turns)
-            done.add(part, results[: len(part)], results[len(part) :])
-            self.sweep = done.message(layer, token, start)
+            sweep.add(results[: len(part)], results[len(part) :])
+            self.sweep = sweep.message(start)
             yield
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -261,18 +265,23 @@ class Dial(anywidget.AnyWidget):
 class _Sweep:
     """Probabilities over the angles of a sweep as far as they are known."""
 
-    def __init__(self, result: Result, grid: NDArray[np.float64]) -> None:
+    def __init__(self, place: tuple[int, int], result: Result, n_labels: int) -> None:
+        steps = n_labels * _STEPS_A_LABEL
+        self.place = place
+        self.grid: NDArray[np.float64] = 2 * math.pi * np.arange(steps + 1) / steps
+        self.parts = _coarse_to_fine(len(self.grid), _STEPS_A_LABEL)
         self._base = result.base_probabilities[0]
         self._vocabulary = result.vocabulary
-        self._grid = grid
         self._turned: dict[int, NDArray[np.float32]] = {}
         self._control: dict[int, NDArray[np.float32]] = {}
 
-    def add(self, indices: Sequence[int], turned: Sequence[Result], control: Sequence[Result]) -> None:
+    def add(self, turned: Sequence[Result], control: Sequence[Result]) -> None:
+        """Note the results of the first part that is missing."""
+        part = self.parts.pop(0)
         for known, results in ((self._turned, turned), (self._control, control)):
-            known |= {i: r.probabilities[0].astype(np.float32) for i, r in zip(indices, results, strict=True)}
+            known |= {i: r.probabilities[0].astype(np.float32) for i, r in zip(part, results, strict=True)}
 
-    def message(self, layer: int, token: int, start: float) -> DialSweep:
+    def message(self, start: float) -> DialSweep:
         order = sorted(self._turned)
         turned = np.stack([self._turned[i] for i in order])
         control = np.stack([self._control[i] for i in order])
@@ -287,11 +296,11 @@ class _Sweep:
             for token in np.argsort(-best, kind="stable")[:_SERIES]
         ]
         return DialSweep(
-            layer=layer,
-            token=token,
+            layer=self.place[0],
+            token=self.place[1],
             start=start,
-            total=len(self._grid),
-            angles=self._grid[order].tolist(),
+            total=len(self.grid),
+            angles=self.grid[order].tolist(),
             series=series,
         )
 
