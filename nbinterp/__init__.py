@@ -7,8 +7,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from nbinterp.clouds import Cloud as Cloud
+    from nbinterp.continuations import Continuation as Continuation
     from nbinterp.demo.prompts import Concept as Concept
     from nbinterp.experiment import Experiment as Experiment
+    from nbinterp.experiment import Generation as Generation
     from nbinterp.geometry import centroids as centroids
     from nbinterp.geometry import circle_test as circle_test
     from nbinterp.geometry import circle_tests as circle_tests
@@ -19,23 +21,40 @@ if TYPE_CHECKING:
     from nbinterp.geometry import umap as umap
     from nbinterp.interventions import Ablate as Ablate
     from nbinterp.interventions import Patch as Patch
+    from nbinterp.interventions import Project as Project
     from nbinterp.interventions import Rotate as Rotate
+    from nbinterp.interventions import Scale as Scale
     from nbinterp.interventions import Steer as Steer
+    from nbinterp.metrics import entropy as entropy
+    from nbinterp.metrics import kl_divergence as kl_divergence
+    from nbinterp.metrics import log_probability as log_probability
+    from nbinterp.metrics import logit as logit
+    from nbinterp.metrics import logit_difference as logit_difference
+    from nbinterp.metrics import probability as probability
+    from nbinterp.metrics import rank as rank
     from nbinterp.model import CollectionStopped as CollectionStopped
+    from nbinterp.model import GenerationStopped as GenerationStopped
     from nbinterp.model import Model as Model
     from nbinterp.results import Result as Result
-    from nbinterp.sites import Match as Match
     from nbinterp.sites import Site as Site
+    from nbinterp.spaces import Activations as Activations
+    from nbinterp.spaces import Basis as Basis
     from nbinterp.spaces import Direction as Direction
     from nbinterp.spaces import Loop as Loop
     from nbinterp.spaces import Plane as Plane
+    from nbinterp.sweeps import Sweep as Sweep
+    from nbinterp.tokens import Chat as Chat
+    from nbinterp.tokens import Match as Match
+    from nbinterp.tokens import Regex as Regex
+    from nbinterp.tokens import Role as Role
     from nbinterp.widgets.atlas import Atlas as Atlas
     from nbinterp.widgets.dial import Dial as Dial
 
 _HOMES = {
     "clouds": ("Cloud",),
+    "continuations": ("Continuation",),
     "demo.prompts": ("Concept",),
-    "experiment": ("Experiment",),
+    "experiment": ("Experiment", "Generation"),
     "geometry": (
         "centroids",
         "circle_test",
@@ -46,11 +65,14 @@ _HOMES = {
         "persistence",
         "umap",
     ),
-    "interventions": ("Ablate", "Patch", "Rotate", "Steer"),
-    "model": ("CollectionStopped", "Model"),
+    "interventions": ("Ablate", "Patch", "Project", "Rotate", "Scale", "Steer"),
+    "metrics": ("entropy", "kl_divergence", "log_probability", "logit", "logit_difference", "probability", "rank"),
+    "model": ("CollectionStopped", "GenerationStopped", "Model"),
     "results": ("Result",),
-    "sites": ("Match", "Site"),
-    "spaces": ("Direction", "Loop", "Plane"),
+    "sites": ("Site",),
+    "sweeps": ("Sweep",),
+    "tokens": ("Chat", "Match", "Regex", "Role"),
+    "spaces": ("Activations", "Basis", "Direction", "Loop", "Plane"),
     "widgets.atlas": ("Atlas",),
     "widgets.dial": ("Dial",),
 }

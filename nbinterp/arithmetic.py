@@ -2,7 +2,8 @@
 
 The engine calls these functions and `Experiment.to_code` prints their source, so that both do the same by
 construction. They use tensor methods only and are read without their module: no imports, no globals, no calls of
-one another. ``x`` is a tensor ``[..., d_model]``; arrays arrive as tensors of its dtype and device; angles are radians.
+one another. ``x`` is a tensor ``[..., n_features]``; arrays arrive as tensors of its dtype and device; angles are radians;
+the rows of a ``basis [k, n_features]`` are orthonormal.
 """
 
 from __future__ import annotations
@@ -21,6 +22,31 @@ def put(x: Tensor, value: Tensor) -> Tensor:
 def steer(x: Tensor, direction: Tensor, scale: float) -> Tensor:
     """Return x pushed along a direction."""
     return x + scale * direction
+
+
+def set_projection(x: Tensor, direction: Tensor, to: float) -> Tensor:
+    """Return x moved along a unit direction until its projection onto it is `to`; what is orthogonal stays."""
+    return x + (to - x @ direction)[..., None] * direction
+
+
+def scale(x: Tensor, factor: float) -> Tensor:
+    """Return x multiplied by a factor."""
+    return factor * x
+
+
+def scale_within(x: Tensor, centre: Tensor, basis: Tensor, factor: float) -> Tensor:
+    """Return x with its component in a subspace through the centre multiplied by a factor; what is orthogonal stays."""
+    return x + (factor - 1) * ((x - centre) @ basis.T @ basis)
+
+
+def project_onto(x: Tensor, centre: Tensor, basis: Tensor) -> Tensor:
+    """Return the point nearest to x of the subspace through the centre."""
+    return centre + (x - centre) @ basis.T @ basis
+
+
+def project_out(x: Tensor, centre: Tensor, basis: Tensor) -> Tensor:
+    """Return x without its component in the subspace through the centre: there it stands where the centre stands."""
+    return x - (x - centre) @ basis.T @ basis
 
 
 def turn_in_plane(x: Tensor, centre: Tensor, basis: Tensor, by: float | None, to: float) -> Tensor:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbinterp.interventions import Intervention, Patch
-from nbinterp.sites import Match, Positions, Site, Span, TokenSelection
+from nbinterp.tokens import Match, Positions, Span, TokenSelection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nbinterp.spaces import Floats, ModelInfo
+    from nbinterp.anatomy import ModelInfo
+    from nbinterp.sites import Site
+    from nbinterp.spaces import Floats
 
 _HEAD = """# Experiment {fingerprint} on {model!r}, as plain nnsight; written by nbinterp
 

@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import dataclasses
+import functools
 import sys
 from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import pandas as pd
-import torch
 from tqdm import tqdm
 
-from nbinterp.clouds import Cloud, CloudWriter
-from nbinterp.engine.architectures import check_blocks, find_blocks
-from nbinterp.engine.execute import Executor
+from nbinterp.anatomy import ModelInfo
+from nbinterp.continuations import Continuation, Token
+from nbinterp.engine.collecting import CollectionStopped as CollectionStopped
+from nbinterp.engine.collecting import collect
+from nbinterp.engine.dissect import dissect
+from nbinterp.engine.execute import Executor, Run
+from nbinterp.engine.generation import GenerationStopped as GenerationStopped
+from nbinterp.engine.generation import Transcript, generate
 from nbinterp.engine.live import Latest
 from nbinterp.engine.loading import load
-from nbinterp.engine.plan import cut, make_plan
-from nbinterp.experiment import Experiment
-from nbinterp.interventions import check_site
+from nbinterp.engine.plan import Plan, make_plan
+from nbinterp.experiment import Experiment, Generation
+from nbinterp.metrics import Metric
 from nbinterp.results import Result, Vocabulary
-from nbinterp.sites import SHORTHANDS, Site, TokenizedPrompt, TokensLike, select_tokens
-from nbinterp.spaces import ModelInfo
+from nbinterp.sites import COMPONENTS, UNLAYERED, Site
+from nbinterp.sweeps import Sweep, grid
+from nbinterp.tokens import SHORTHANDS, Chat, Prompt, TokenizedPrompt, TokensLike, as_prompt, select_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import torch
+    from numpy.typing import NDArray
 
-class CollectionStopped(KeyboardInterrupt):
-    """A collection was stopped between two batches; what was collected is in `partial`.
-
-    Parameters
-    ----------
-    message : str
-        What happened and how to go on.
-    partial : Cloud
-        The rows that were finished.
-    """
-
-    def __init__(self, message: str, partial: Cloud) -> None:
-        super().__init__(message)
-        self.partial = partial
+    from nbinterp.clouds import Cloud
+    from nbinterp.metrics import MetricLike
+    from nbinterp.sweeps import Make
 
 
 class Model:
@@ -56,6 +52,7 @@ class Model:
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
         self._context = context
+        self._seen = functools.lru_cache(4096)(self._tokenize)
 
     @classmethod
     def open(
@@ -68,6 +65,7 @@ class Model:
         dtype: str | torch.dtype = "float32",
         device: str | torch.device | None = None,
         trust_remote_code: bool = False,
+        memory_bound: int = 2**30,
     ) -> Self:
         """Open a model.
 
@@ -90,11 +88,15 @@ class Model:
             By default a CUDA device where there is one, else the CPU.
         trust_remote_code : bool
             Whether code that comes with the model may run on this machine.
+        memory_bound : int
+            Bytes that a batch may take beside the weights, and the same again for untouched runs that are kept; see
+            `memory_bound`.
 
         Raises
         ------
         ValueError, LookupError
-            When there is no such model, or it cannot be opened safely.
+            When there is no such model, or it cannot be opened safely, or it does not hand a residual stream from block
+            to block.
         """
         loaded = load(
             source,
@@ -105,8 +107,7 @@ class Model:
             trust_remote_code=trust_remote_code,
         )
         module = loaded.module
-        blocks = find_blocks(module)
-        check_blocks(module, blocks)
+        found = dissect(module)
         config: Any = module.config
         vocabulary = Vocabulary(_token_texts(loaded.tokenizer, module.get_output_embeddings().weight.shape[0]))  # type: ignore[operator]
         info = ModelInfo(
@@ -116,16 +117,19 @@ class Model:
             n_layers=config.num_hidden_layers,
             d_model=config.hidden_size,
             n_vocab=len(vocabulary),
-            blocks=blocks,
+            blocks=found.blocks,
+            n_heads=found.n_heads,
+            n_kv_heads=found.n_kv_heads,
+            d_head=found.d_head,
+            d_mlp=found.d_mlp,
             source=loaded.source,
             dtype=str(next(module.parameters()).dtype).removeprefix("torch."),
+            anatomy=found.anatomy,
         )
-        return cls(
-            Executor(module, loaded.tokenizer, info),
-            loaded.tokenizer,
-            vocabulary,
-            getattr(config, "max_position_embeddings", None),
-        )
+        context = getattr(config, "max_position_embeddings", None)
+        model = cls(Executor(module, loaded.tokenizer, info, memory_bound), loaded.tokenizer, vocabulary, context)
+        model.memory_bound = memory_bound
+        return model
 
     @property
     def info(self) -> ModelInfo:
@@ -138,6 +142,42 @@ class Model:
         return self._vocabulary
 
     @property
+    def memory_bound(self) -> int:
+        """Bytes that a batch may take beside the weights, and the same again for untouched runs that are kept.
+
+        May be set; batches are cut so that the estimate of what they take stays below it.
+        """
+        return self._executor.memory_bound
+
+    @memory_bound.setter
+    def memory_bound(self, size: int) -> None:
+        if isinstance(size, bool) or not isinstance(size, int) or size <= 0:
+            raise ValueError(f"got memory_bound={size!r}; wanted a positive number of bytes, for example 2**30.")
+        self._executor.memory_bound = size
+
+    def sites(self) -> pd.DataFrame:
+        """Return which sites this model has.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``component``, ``what``, ``module`` (its path; ``{}`` stands for the layer), ``end``, ``n_heads``,
+            ``n_features`` (of all heads), ``lacking`` (why this model does not have it; empty where it does).
+        """
+        info, rows = self.info, []
+        assert info.anatomy is not None
+        for component, what in COMPONENTS.items():
+            site = Site(component, None if component in UNLAYERED else 0)
+            place = info.anatomy.places.get(component)
+            module = "" if place is None else info.event(site)[0].replace(f"{info.blocks}.0", f"{info.blocks}.{{}}")
+            end, features = ("", None) if place is None else (place.side, info.width(site))
+            rows.append(
+                (component, what, module, end, info.heads(site), features, info.anatomy.lacking.get(component, ""))
+            )
+        columns = ["component", "what", "module", "end", "n_heads", "n_features", "lacking"]
+        return pd.DataFrame(rows, columns=columns).astype({"n_features": "Int64"})
+
+    @property
     def nnsight(self) -> Any:
         """The model as nnsight wraps it, for traces of your own."""
         return self._executor.nnsight
@@ -146,51 +186,78 @@ class Model:
         i = self.info
         return f"Model({i.name!r}: {i.architecture}, {i.n_layers} layers, d_model {i.d_model}, {i.n_vocab:,} tokens)"
 
-    def tokens(self, prompt: str) -> TokenizedPrompt:
-        """Return a prompt as this model sees it.
+    def tokens(self, prompt: Prompt | Sequence[Mapping[str, str]]) -> TokenizedPrompt:
+        """Return a prompt, or a chat in this model's template, as this model sees it.
 
         Raises
         ------
         ValueError
-            When it is empty, or longer than the model's context.
+            When it is empty, longer than the model's context, or a chat for a model without a template.
         """
-        if not isinstance(prompt, str) or not prompt:
-            raise ValueError(f"got the prompt {prompt!r}; wanted text with at least one token.")
-        encoded = self._tokenizer(prompt, return_offsets_mapping=True)
+        return self._seen(as_prompt(prompt))
+
+    def _tokenize(self, prompt: Prompt) -> TokenizedPrompt:
+        chat = prompt if isinstance(prompt, Chat) else None
+        text = prompt if isinstance(prompt, str) else self._rendered(prompt)
+        # a template brings its own special tokens
+        encoded = self._tokenizer(text, return_offsets_mapping=True, add_special_tokens=chat is None)
         ids = tuple(encoded["input_ids"])
         if not ids:
             raise ValueError(
-                f"got the prompt {prompt!r}, which has no tokens for {self.info.name}; wanted text with at least one."
+                f"got the prompt {text!r}, which has no tokens for {self.info.name}; wanted text with at least one."
             )
         if self._context is not None and len(ids) > self._context:
             raise ValueError(
                 f"got a prompt of {len(ids)} tokens; {self.info.name} reads at most {self._context}: shorten it."
             )
         spans = tuple((int(a), int(b)) for a, b in encoded["offset_mapping"])
-        return TokenizedPrompt(prompt, ids, tuple(self._vocabulary.tokens[i] for i in ids), spans)
+        texts = tuple(self._vocabulary.tokens[i] for i in ids)
+        if chat is None:
+            return TokenizedPrompt(text, ids, texts, spans)
+        turns = _turns(chat, text, spans)
+        roles = tuple(None if turn is None else chat.messages[turn][0] for turn in turns)
+        return TokenizedPrompt(text, ids, texts, spans, roles, turns)
+
+    def _rendered(self, chat: Chat) -> str:
+        if not getattr(self._tokenizer, "chat_template", None):
+            raise ValueError(
+                f"got a chat for {self.info.name}, whose tokenizer has no chat template; write the prompt as text."
+            )
+        rendered: str = self._tokenizer.apply_chat_template(chat.to_json(), tokenize=False, add_generation_prompt=True)
+        return rendered
 
     def live(self, on_error: Callable[[Exception], object]) -> Latest:
         """Return what brings a widget's work to the main thread, the newest request first; make it on that thread."""
         return Latest(on_error)
 
     @overload
-    def run(self, experiments: Experiment | str, *, progress: bool = ...) -> Result: ...
-    @overload
-    def run(self, experiments: Sequence[Experiment], *, progress: bool = ...) -> list[Result]: ...
     def run(
-        self, experiments: Experiment | str | Sequence[Experiment], *, progress: bool = False
+        self, experiments: Experiment | Prompt, *, progress: bool = ..., cancel: Callable[[], bool] = ...
+    ) -> Result: ...
+    @overload
+    def run(
+        self, experiments: Sequence[Experiment], *, progress: bool = ..., cancel: Callable[[], bool] = ...
+    ) -> list[Result]: ...
+    def run(
+        self,
+        experiments: Experiment | Prompt | Sequence[Experiment],
+        *,
+        progress: bool = False,
+        cancel: Callable[[], bool] = lambda: False,
     ) -> Result | list[Result]:
         """Run an experiment, or many at once, which costs less than one after the other.
 
-        Every prompt is run once untouched and kept; a changed run resumes from there after the first block that an
-        intervention touches.
+        Every prompt is run once untouched and kept. A changed run resumes from there at the first block and the first
+        token that an intervention touches; `plan` says what that saves.
 
         Parameters
         ----------
-        experiments : Experiment, str, or sequence of Experiment
-            What to run; a text is an experiment that only asks.
+        experiments : Experiment, str, Chat, or sequence of Experiment
+            What to run; a text or chat is an experiment that only asks.
         progress : bool
             Whether to show how far it is.
+        cancel : callable
+            Asked before each trace; True stops the run with KeyboardInterrupt.
 
         Returns
         -------
@@ -202,31 +269,217 @@ class Model:
         ValueError, LookupError, TypeError
             For anything that cannot be done, before the model runs.
         """
-        if isinstance(experiments, str | Experiment):
-            one = Experiment(experiments) if isinstance(experiments, str) else experiments
-            return self.run([one], progress=progress)[0]
+        if isinstance(experiments, str | Chat | Experiment):
+            one = experiments if isinstance(experiments, Experiment) else Experiment(experiments)
+            return self.run([one], progress=progress, cancel=cancel)[0]
         bound = [experiment.on(self.info) for experiment in experiments]
-        plan = make_plan(bound, self.tokens, self._executor.max_tokens)
-        rows = len(plan.prompts) + sum(len(batch.rows) for batch in plan.batches)
-        with _progress(progress, total=rows) as bar:
-            runs = self._executor.run(plan, bar.update)
-        results = []
-        for e, experiment in enumerate(bound):
-            prompts = tuple(self.tokens(text) for text in experiment.prompts)
-            base = [runs[prompt] for prompt in prompts]
-            changed = [runs.get((e, p), runs[prompt]) for p, prompt in enumerate(prompts)]
-            results.append(
-                Result(
-                    experiment,
-                    prompts,
-                    np.stack([run.logits for run in base]),
-                    np.stack([run.logits for run in changed]),
-                    {site: tuple(run.activations[site] for run in base) for site in experiment.read},
-                    {site: tuple(run.activations[site] for run in changed) for site in experiment.read},
-                    self._vocabulary,
+        plan = self._planned(bound)
+        runs = dict(self._runs(plan, progress, cancel))
+        return [self._result(e, experiment, runs) for e, experiment in enumerate(bound)]
+
+    def plan(self, experiments: Experiment | Prompt | Sequence[Experiment]) -> Plan:
+        """Return what `run` would do, and what that would cost, without running anything.
+
+        Raises
+        ------
+        ValueError, LookupError, TypeError
+            As `run`.
+        """
+        given = [experiments] if isinstance(experiments, str | Chat | Experiment) else experiments
+        return self._planned([(e if isinstance(e, Experiment) else Experiment(e)).on(self.info) for e in given])
+
+    def _planned(self, bound: Sequence[Experiment]) -> Plan:
+        return make_plan(bound, self.tokens, self._executor.sizes, self._executor.knows)
+
+    def _runs(self, plan: Plan, progress: bool, cancel: Callable[[], bool]) -> Iterator[tuple[Hashable, Run]]:
+        with _progress(progress, total=len(plan.prompts) + plan.rows) as bar:
+            for key, run in self._executor.run(plan, cancel):
+                bar.update(1)
+                yield key, run
+
+    def sweep(
+        self,
+        experiment: Experiment | Prompt,
+        make: Make,
+        /,
+        *,
+        metric: MetricLike,
+        control: Make | None = None,
+        progress: bool = False,
+        cancel: Callable[[], bool] = lambda: False,
+        **axes: Iterable[Any],
+    ) -> Sweep:
+        """Measure one number over a grid of interventions, in as few passes as possible.
+
+        Parameters
+        ----------
+        experiment : Experiment, str or Chat
+            What every point starts from; with one prompt.
+        make : callable
+            Given one value of each axis by name, returns what is added at that point: an intervention, several, or the
+            whole experiment.
+        metric : Metric or callable
+            What is measured at the last token, e.g. ``nb.logit_difference(" Paris", " Rome")``; or a function of
+            ``(logits [n_vocab], base_logits [n_vocab])``.
+        control : callable, optional
+            As `make`: something of equal size that should have no effect.
+        progress : bool
+            Whether to show how far it is.
+        cancel : callable
+            Asked before each trace; True stops the sweep with KeyboardInterrupt.
+        **axes : iterable
+            The grid: values by the name of a parameter of `make`; a mapping gives them labels.
+
+        Returns
+        -------
+        Sweep
+            Values over the labelled grid, with the untouched model's.
+
+        Raises
+        ------
+        ValueError, LookupError, TypeError
+            For anything that cannot be done, before the model runs.
+
+        Examples
+        --------
+        >>> model.sweep(
+        ...     clean,
+        ...     lambda layer, token: nb.Patch(f"resid_post.{layer}", source=corrupted, tokens=token),
+        ...     metric=nb.logit_difference(" Paris", " Rome"),
+        ...     layer=range(30),
+        ...     token=range(12),
+        ... )  # doctest: +SKIP
+        """
+        measured = Metric.of(metric)
+        measured.ids(self._vocabulary)
+        start = (experiment if isinstance(experiment, Experiment) else Experiment(experiment)).on(self.info)
+        grids = [grid(start, each, axes) for each in (make, control) if each is not None]
+        points = [point.on(self.info) for one in grids for point in one.experiments]
+        values, base = self._measure(measured, [start, *points], progress, cancel)
+        n = len(grids[0].experiments)
+        return Sweep.of(
+            values[1 : n + 1],
+            grids[0],
+            base=base,
+            metric=measured,
+            experiment=start,
+            model=self.info,
+            control=values[n + 1 :] if control is not None else None,
+        )
+
+    def _measure(
+        self, metric: Metric, bound: Sequence[Experiment], progress: bool, cancel: Callable[[], bool]
+    ) -> tuple[NDArray[np.float64], float]:
+        """Return a metric of each experiment, and of their one prompt untouched; logits are dropped as they come."""
+        plan = self._planned(bound)
+        prompt = self.tokens(bound[0].prompts[0])
+        values = np.full(len(bound), np.nan)
+        base: Run | None = None
+        for key, run in self._runs(plan, progress, cancel):
+            if key == prompt:
+                base = run
+            elif isinstance(key, tuple) and base is not None:
+                values[key[0]] = metric(run.logits, base.logits, self._vocabulary)
+        assert base is not None
+        untouched = float(metric(base.logits, base.logits, self._vocabulary))
+        # a point that does nothing has no run of its own
+        return np.where(np.isin(np.arange(len(bound)), _changed(plan)), values, untouched), untouched
+
+    def generate(
+        self,
+        experiment: Experiment | Prompt,
+        /,
+        *,
+        progress: bool = False,
+        cancel: Callable[[], bool] = lambda: False,
+        **settings: Any,
+    ) -> Continuation:
+        """Let the model go on after its prompts, untouched and changed, both decoded in one batch.
+
+        Interventions act at their `tokens` of the prompt, and at generated tokens that their `steps` hold.
+
+        Parameters
+        ----------
+        experiment : Experiment, str or Chat
+            What to run.
+        progress : bool
+            Whether to show how far it is.
+        cancel : callable
+            Asked after each token; True stops, and what is there is returned.
+        **settings
+            Fields of `nbinterp.Generation` (``max_new_tokens``, ``temperature``, ``top_k``, ``top_p``, ``seed``, ``stop``),
+            in place of the experiment's own.
+
+        Returns
+        -------
+        Continuation
+            Texts, tokens, probabilities, and what the experiment reads at each step.
+
+        Raises
+        ------
+        ValueError, LookupError, TypeError
+            For anything that cannot be done, before the model runs.
+        GenerationStopped
+            When it was interrupted; its `partial` holds what is there.
+        """
+        bound = self._speaking(experiment, settings)
+        said = Transcript(bound, tuple(self.tokens(p) for p in bound.prompts), self._tokenizer, self._vocabulary)
+        assert bound.generation is not None
+        try:
+            with _progress(progress, total=bound.generation.max_new_tokens, unit="token") as bar:
+                for spoken in generate(self._executor, self._tokenizer, self.tokens, [bound]):
+                    said.add(spoken)
+                    bar.update(1)
+                    if cancel():
+                        return said.continuation(finished=False)
+        except KeyboardInterrupt:
+            partial = said.continuation(finished=False)
+            raise GenerationStopped("stopped; what was generated is in this exception's .partial.", partial) from None
+        return said.continuation(finished=True)
+
+    def stream(self, experiment: Experiment | Prompt, /, **settings: Any) -> Iterator[Token]:
+        """Yield tokens as they are generated, untouched and changed ones in turn; see `generate`.
+
+        Stop by not asking for more.
+        """
+        bound = self._speaking(experiment, settings)
+        for spoken in generate(self._executor, self._tokenizer, self.tokens, [bound]):
+            for one in spoken:
+                for _, prompt, changed in one.keys:
+                    text = self._vocabulary.tokens[one.id]
+                    yield Token(prompt, changed, one.step, one.id, text, float(np.exp(one.log_probability)))
+
+    def _speaking(self, experiment: Experiment | Prompt, settings: Mapping[str, Any]) -> Experiment:
+        given = experiment if isinstance(experiment, Experiment) else Experiment(experiment)
+        known = [f.name for f in dataclasses.fields(Generation)]
+        for name in settings:
+            if name not in known:
+                raise TypeError(f"got the setting {name!r} of a generation; known are {', '.join(known)}.")
+        generation = dataclasses.replace(given.generation or Generation(), **settings)
+        bound = dataclasses.replace(given, generation=generation).on(self.info)
+        for text in bound.prompts:
+            most = len(self.tokens(text)) + generation.max_new_tokens
+            if self._context is not None and most > self._context:
+                raise ValueError(
+                    f"got a prompt of {len(self.tokens(text))} tokens to be continued by {generation.max_new_tokens}; "
+                    f"{self.info.name} reads at most {self._context}: lower max_new_tokens."
                 )
-            )
-        return results
+        return bound
+
+    def _result(self, index: int, experiment: Experiment, runs: Mapping[Hashable, Run]) -> Result:
+        prompts = tuple(self.tokens(text) for text in experiment.prompts)
+        base = [runs[prompt] for prompt in prompts]
+        changed = [runs.get((index, p), runs[prompt]) for p, prompt in enumerate(prompts)]
+        return Result(
+            experiment,
+            prompts,
+            np.stack([run.logits for run in base]),
+            np.stack([run.logits for run in changed]),
+            {site: tuple(run.activations[site] for run in base) for site in experiment.read},
+            {site: tuple(run.activations[site] for run in changed) for site in experiment.read},
+            self._vocabulary,
+            tuple(run.moved for run in changed),
+        )
 
     def collect(
         self,
@@ -280,7 +533,11 @@ class Model:
         if not wanted:
             raise ValueError("got no site to read; wanted at least one, for example sites=['resid_post.10'].")
         for site in wanted:
-            check_site(site, self.info)
+            self.info.check(site)
+            if site.component == "pattern":
+                raise ValueError(
+                    f"got {str(site)!r} to collect, whose features are the keys of one prompt; read it with run(…)."
+                )
         if labels is not None and len(labels) != len(prompts):
             raise ValueError(
                 f"got labels with {len(labels)} lines for {len(prompts)} prompts; wanted one line a prompt, in the same order."
@@ -288,71 +545,20 @@ class Model:
         # over many texts a shorthand is never the word: some text will hold it
         selection = select_tokens(SHORTHANDS.get(tokens, tokens) if isinstance(tokens, str) else tokens)
         tokenized = [self.tokens(prompt) for prompt in prompts]
-        positions = [selection.resolve(prompt) for prompt in tokenized]
-        table = _rows_table(tokenized, positions, labels)
-        first_row = np.cumsum([0, *map(len, positions)])
-        key = hashlib.sha256(
-            json.dumps([[p.ids for p in tokenized], positions, [str(s) for s in wanted], self.info.revision]).encode()
-        ).hexdigest()
-        writer = CloudWriter(len(table), wanted, self.info, table, store=store, key=key)
-        missing = set(writer.missing.tolist())
-        todo = [i for i in range(len(tokenized)) if not missing.isdisjoint(range(first_row[i], first_row[i + 1]))]
-        todo.sort(key=lambda i: len(tokenized[i]))
-        with _progress(progress, total=len(table), initial=len(table) - len(missing)) as bar:
-            try:
-                for batch in _batches(todo, tokenized, self._executor.max_tokens):
-                    if cancel():
-                        raise KeyboardInterrupt
-                    states = self._executor.read([tokenized[i] for i in batch], wanted)
-                    rows = np.concatenate([np.arange(first_row[i], first_row[i + 1]) for i in batch])
-                    values = {
-                        site: torch.cat([state[n, list(positions[i])] for n, i in enumerate(batch)])
-                        .float()
-                        .cpu()
-                        .numpy()
-                        for site, state in zip(wanted, states, strict=True)
-                    }
-                    writer.write(rows, values)
-                    bar.update(len(rows))
-            except KeyboardInterrupt:
-                done = len(table) - len(writer.missing)
-                goes_on = (
-                    "call collect again with the same store to go on" if store else "give store= to be able to go on"
-                )
-                raise CollectionStopped(
-                    f"stopped after {done} of {len(table)} rows, which are in this exception's .partial; {goes_on}.",
-                    writer.partial(),
-                ) from None
-        return writer.cloud()
+
+        def bar(total: int, done: int) -> tqdm[Any]:
+            return _progress(progress, total=total, initial=done)
+
+        return collect(self._executor, tokenized, wanted, selection, labels, store, bar, cancel)
 
 
-def _progress(shown: bool, **kwargs: int) -> tqdm[Any]:
+def _changed(plan: Plan) -> list[int]:
+    return [row.key[0] for batch in plan.batches for row in batch.rows if isinstance(row.key, tuple)]
+
+
+def _progress(shown: bool, unit: str = "row", **kwargs: int) -> tqdm[Any]:
     # a bar of text that goes when it is done: a widget would stay in the saved notebook as a dead view
-    return tqdm(unit="row", disable=not shown, leave=False, delay=1, file=sys.stdout, **kwargs)  # type: ignore[call-overload,no-any-return]
-
-
-def _rows_table(
-    prompts: Sequence[TokenizedPrompt], positions: Sequence[tuple[int, ...]], labels: pd.DataFrame | None
-) -> pd.DataFrame:
-    rows = [
-        (p.text, i, p.tokens[t], t)
-        for i, (p, chosen) in enumerate(zip(prompts, positions, strict=True))
-        for t in chosen
-    ]
-    table = pd.DataFrame(rows, columns=["text", "prompt", "token", "position"])
-    if labels is None:
-        return table
-    clash = [c for c in labels.columns if c in table.columns]
-    if clash:
-        raise ValueError(f"got labels with the columns {clash}, which every cloud has itself; rename them.")
-    return table.join(labels.reset_index(drop=True), on="prompt")
-
-
-def _batches(todo: Sequence[int], prompts: Sequence[TokenizedPrompt], max_tokens: int) -> list[Sequence[int]]:
-    by_length: dict[int, list[int]] = {}
-    for i in todo:
-        by_length.setdefault(len(prompts[i]), []).append(i)
-    return [part for length, group in by_length.items() for part in cut(group, length, max_tokens)]
+    return tqdm(unit=unit, disable=not shown, leave=False, delay=1, file=sys.stdout, **kwargs)  # type: ignore[call-overload,no-any-return]
 
 
 def _token_texts(tokenizer: Any, n_vocab: int) -> tuple[str, ...]:
@@ -365,3 +571,25 @@ def _token_texts(tokenizer: Any, n_vocab: int) -> tuple[str, ...]:
     ]
     # embeddings are often padded to a round number of rows that no token uses
     return (*spaced, *(f"<unused {i}>" for i in range(len(spaced), n_vocab)))
+
+
+def _turns(chat: Chat, text: str, spans: Sequence[tuple[int, int]]) -> tuple[int | None, ...]:
+    """Return for each token the message whose content it belongs to; ValueError where the template changed a content."""
+    turns: list[int | None] = [None] * len(spans)
+    end = 0
+    for turn, (role, content) in enumerate(chat.messages):
+        # templates strip contents, and may say a content twice only before it comes as a message
+        start = text.find(content.strip(), end)
+        if start < 0:
+            raise (
+                ValueError(
+                    f"got message {turn} of a chat, whose content this model's template changes: write the prompt as text."
+                )
+                if content.strip()
+                else ValueError(f"got message {turn} ({role!r}) of a chat without content; wanted text.")
+            )
+        end = start + len(content.strip())
+        for i, (a, b) in enumerate(spans):
+            if a < end and b > start:
+                turns[i] = turn
+    return tuple(turns)

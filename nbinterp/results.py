@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from nbinterp.anatomy import ModelInfo
     from nbinterp.experiment import Experiment
-    from nbinterp.sites import Site, TokenizedPrompt
-    from nbinterp.spaces import ModelInfo
+    from nbinterp.sites import Site
+    from nbinterp.tokens import TokenizedPrompt
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Result:
         What was read, one array a prompt, without and with the interventions.
     vocabulary : Vocabulary
         Texts of the tokens.
+    moved : tuple of mappings, one a prompt
+        By the index of an intervention: how far it moved what it acts on, ‖after − before‖ / ‖before‖.
     """
 
     experiment: Experiment
@@ -76,6 +79,7 @@ class Result:
     base_activations: Mapping[Site, tuple[NDArray[np.float32], ...]]
     activations: Mapping[Site, tuple[NDArray[np.float32], ...]]
     vocabulary: Vocabulary = field(repr=False)
+    moved: tuple[Mapping[int, float], ...] = field(default=(), repr=False)
 
     @property
     def model(self) -> ModelInfo:

@@ -1,60 +1,21 @@
-"""Vectors that know where they live: a direction, a plane or a loop travels with its site and its model."""
+"""Vectors that know where they live: a direction, a plane, a loop travels with its site and its model."""
 
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nbinterp.anatomy import ModelInfo
 from nbinterp.sites import Site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """Which model: enough to tell two models apart, and to write code that opens this one again.
-
-    Parameters
-    ----------
-    name : str
-        The name under which it was opened.
-    revision : str
-        What tells these very weights from others: a hub commit, or a checksum of the weights.
-    architecture : str
-        The class in transformers, e.g. ``"LlamaForCausalLM"``.
-    n_layers, d_model, n_vocab : int
-        Number of blocks, width of the residual stream, number of tokens known.
-    blocks : str
-        Path of the list of blocks inside the module, e.g. ``"model.layers"``.
-    source : str
-        What transformers opens it from: a directory, a GGUF file or a hub id; empty for a module given in memory.
-    dtype : str
-        Of its weights and activations, by its name in torch.
-    """
-
-    name: str
-    revision: str
-    architecture: str
-    n_layers: int
-    d_model: int
-    n_vocab: int
-    blocks: str
-    source: str = field(default="", compare=False)
-    dtype: str = field(default="float32", compare=False)
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.revision[:12]}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields, without `source`: where the weights lie is this machine's affair."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "source"}
 
 
 def frozen_array(values: ArrayLike, what: str, shape: tuple[str, ...]) -> Floats:
@@ -93,7 +54,7 @@ def array_from_json(value: Mapping[str, Any]) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Subspace:
-    """What `Direction`, `Plane` and `Loop` share: arrays over the features of one site of one model.
+    """What `Direction`, `Plane`, `Basis`, `Loop` and `Activations` share: arrays over the features of one site of one model.
 
     ``==`` compares the numbers and the place, so that values that hold one can be hashed and compared.
     A site or model of ``None`` means that nobody said which: only the number of features can then be checked.
@@ -103,47 +64,55 @@ class Subspace:
     model: ModelInfo | None
 
     @property
-    def d_model(self) -> int:
+    def n_features(self) -> int:
         """Number of features."""
         return int(next(iter(self.arrays().values())).shape[-1])
 
     def arrays(self) -> dict[str, Floats]:
-        """Return the arrays by their field's name; the last axis is ``d_model``."""
+        """Return the arrays by their field's name; the last axis is ``n_features``."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+    @property
+    def _name(self) -> str:
+        return f"a {type(self).__name__}"
 
     def _freeze(self, **shapes: tuple[str, ...]) -> None:
         if self.site is not None:
             object.__setattr__(self, "site", Site.of(self.site))
         for name, shape in shapes.items():
-            array = frozen_array(getattr(self, name), f"a {type(self).__name__}'s {name}", shape)
+            array = frozen_array(getattr(self, name), f"{self._name}'s {name}", shape)
             object.__setattr__(self, name, array)
         if self.model is not None:
             self.require(self.site, self.model)
         widths = {name: a.shape[-1] for name, a in self.arrays().items()}
         if len(set(widths.values())) > 1:
-            raise ValueError(f"got a {type(self).__name__} whose arrays differ in their number of features: {widths}.")
+            raise ValueError(f"got {self._name} whose arrays differ in their number of features: {widths}.")
 
     def at(self, site: str | Site) -> Self:
         """Return the same numbers, declared to hold at another site: the way to say that you mean it."""
         return replace(self, site=Site.of(site))
 
     def require(self, site: Site | None, model: ModelInfo | None = None) -> None:
-        """Raise ValueError unless this belongs to `site` (and to `model`, where one is given)."""
-        kind = type(self).__name__
-        if self.site is not None and site is not None and self.site != site:
+        """Raise ValueError unless this belongs to `site` (and to `model`, where one is given).
+
+        ``resid_pre`` of a block and ``resid_post`` of the block before are the same tensor, and stand for one another.
+        """
+        if self.site is not None and site is not None and _tensor(self.site) != _tensor(site):
             raise ValueError(
-                f"got a {kind} found at {self.site}, used at {site}: find one there, or say that you mean it with .at('{site}')."
+                f"got {self._name} found at {self.site}, used at {site}: find one there, or say that you mean it with .at('{site}')."
             )
         if model is None:
             return
         if self.model is not None and self.model.revision != model.revision:
             raise ValueError(
-                f"got a {kind} of the model {self.model}, used on {model}: find one in the model that you run."
+                f"got {self._name} of the model {self.model}, used on {model}: find one in the model that you run."
             )
-        if self.d_model != model.d_model:
-            at = "" if site is None else f" at {site}"
-            raise ValueError(f"got a {kind} with {self.d_model} features{at}; {model.name} has {model.d_model} there.")
+        width = None if site is None else model.width(site)
+        if width is not None and self.n_features != width:
+            raise ValueError(
+                f"got {self._name} with {self.n_features} features at {site}; {model.name} has {width} there."
+            )
 
     def _key(self) -> tuple[Any, ...]:
         return (type(self), self.site, self.model, *((n, a.shape, a.tobytes()) for n, a in self.arrays().items()))
@@ -155,6 +124,10 @@ class Subspace:
         return hash(self._key())
 
 
+def _tensor(site: Site) -> Site:
+    return Site("resid_post", site.layer - 1) if site.component == "resid_pre" and site.layer else site
+
+
 @dataclass(frozen=True, eq=False)
 class Direction(Subspace):
     """One vector of a site's space.
@@ -163,14 +136,14 @@ class Direction(Subspace):
     ----------
     site, model : Site, ModelInfo
         Where it lives.
-    vector : array, ``[d_model]``
+    vector : array, ``[n_features]``
         The vector, in the units of the activations.
     """
 
     vector: Floats
 
     def __post_init__(self) -> None:
-        self._freeze(vector=("d_model",))
+        self._freeze(vector=("n_features",))
 
     def __add__(self, other: Direction) -> Direction:
         other.require(self.site, self.model)
@@ -192,9 +165,18 @@ class Direction(Subspace):
         """Euclidean length, in the units of the activations."""
         return float(np.linalg.norm(self.vector))
 
+    @property
+    def unit(self) -> Direction:
+        """The direction of length 1; ValueError where there is none, since the vector is zero."""
+        if not self.norm:
+            raise ValueError(
+                "got a Direction of length 0, which points nowhere; wanted one with an entry other than 0."
+            )
+        return replace(self, vector=self.vector / self.norm)
+
     def control(self, seed: int = 0) -> Direction:
         """Return a random direction of the same length: what a claim about this one has to beat."""
-        random = np.random.default_rng(seed).normal(size=self.d_model)
+        random = np.random.default_rng(seed).normal(size=self.n_features)
         return replace(self, vector=random * (self.norm / np.linalg.norm(random)))
 
 
@@ -206,9 +188,9 @@ class Plane(Subspace):
     ----------
     site, model : Site, ModelInfo
         Where it lives.
-    centre : array, ``[d_model]``
+    centre : array, ``[n_features]``
         The point about which to turn.
-    basis : array, ``[2, d_model]``
+    basis : array, ``[2, n_features]``
         Orthonormal rows; turning goes from the first towards the second.
     """
 
@@ -216,24 +198,24 @@ class Plane(Subspace):
     basis: Floats
 
     def __post_init__(self) -> None:
-        self._freeze(centre=("d_model",), basis=("2", "d_model"))
-        if len(self.basis) != 2 or not np.allclose(self.basis @ self.basis.T, np.eye(2), atol=1e-6):
+        self._freeze(centre=("n_features",), basis=("2", "n_features"))
+        if len(self.basis) != 2 or not _are_orthonormal(self.basis):
             raise ValueError(
                 "got a Plane whose basis is not two orthonormal rows; orthonormalise them, for example with numpy.linalg.qr."
             )
 
     def coordinates(self, points: ArrayLike) -> Floats:
-        """Return the projections of ``points [n_points, d_model]`` relative to the centre: ``[n_points, 2]``."""
+        """Return the projections of ``points [n_points, n_features]`` relative to the centre: ``[n_points, 2]``."""
         coordinates: Floats = (np.asarray(points, dtype=np.float64) - self.centre) @ self.basis.T
         return coordinates
 
     def angle_of(self, point: ArrayLike) -> float:
-        """Return the angle in radians at which ``point [d_model]`` projects."""
+        """Return the angle in radians at which ``point [n_features]`` projects."""
         x, y = self.coordinates(np.atleast_2d(point))[0]
         return float(np.arctan2(y, x) % (2 * np.pi))
 
     def displacement(self, start: float, stop: float, point: ArrayLike) -> Floats:
-        """Return what turning ``point [d_model]`` by ``stop - start`` radians adds to it: ``[d_model]``."""
+        """Return what turning ``point [n_features]`` by ``stop - start`` radians adds to it: ``[n_features]``."""
         by = stop - start
         turn = np.array([[np.cos(by), -np.sin(by)], [np.sin(by), np.cos(by)]]) - np.eye(2)
         displacement: Floats = turn @ self.coordinates(np.atleast_2d(point))[0] @ self.basis
@@ -241,7 +223,45 @@ class Plane(Subspace):
 
     def control(self, seed: int = 0) -> Plane:
         """Return a random plane with the same centre: what a claim about this one has to beat."""
-        return replace(self, basis=_random_frame(2, self.d_model, seed))
+        return replace(self, basis=_random_frame(2, self.n_features, seed))
+
+
+@dataclass(frozen=True, eq=False)
+class Basis(Subspace):
+    """A subspace of any dimension through a centre, for example of principal components.
+
+    Parameters
+    ----------
+    site, model : Site, ModelInfo
+        Where it lives.
+    centre : array, ``[n_features]``
+        The point through which it passes.
+    basis : array, ``[k, n_features]``
+        Orthonormal rows.
+    """
+
+    centre: Floats
+    basis: Floats
+
+    def __post_init__(self) -> None:
+        self._freeze(centre=("n_features",), basis=("k", "n_features"))
+        if not len(self.basis) or not _are_orthonormal(self.basis):
+            raise ValueError(
+                "got a Basis whose rows are not orthonormal, or which has none; orthonormalise them, for example with numpy.linalg.qr."
+            )
+
+    def coordinates(self, points: ArrayLike) -> Floats:
+        """Return the projections of ``points [n_points, n_features]`` relative to the centre: ``[n_points, k]``."""
+        coordinates: Floats = (np.asarray(points, dtype=np.float64) - self.centre) @ self.basis.T
+        return coordinates
+
+    def control(self, seed: int = 0) -> Basis:
+        """Return a random subspace of this dimension with the same centre: what a claim about this one has to beat."""
+        return replace(self, basis=_random_frame(len(self.basis), self.n_features, seed))
+
+
+def _are_orthonormal(rows: Floats) -> bool:
+    return np.allclose(rows @ rows.T, np.eye(len(rows)), atol=1e-6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,9 +272,9 @@ class Loop(Subspace):
     ----------
     site, model : Site, ModelInfo
         Where it lives.
-    centre : array, ``[d_model]``
+    centre : array, ``[n_features]``
         The mean of the curve.
-    cosines, sines : array, ``[K, d_model]``
+    cosines, sines : array, ``[K, n_features]``
         Fourier coefficients, in the units of the activations.
     """
 
@@ -263,7 +283,7 @@ class Loop(Subspace):
     sines: Floats
 
     def __post_init__(self) -> None:
-        self._freeze(centre=("d_model",), cosines=("harmonic", "d_model"), sines=("harmonic", "d_model"))
+        self._freeze(centre=("n_features",), cosines=("harmonic", "n_features"), sines=("harmonic", "n_features"))
         if self.cosines.shape != self.sines.shape or not len(self.cosines):
             raise ValueError(
                 f"got a Loop with {len(self.cosines)} cosine and {len(self.sines)} sine harmonics; wanted the same number, at least one."
@@ -275,7 +295,7 @@ class Loop(Subspace):
         return len(self.cosines)
 
     def decode(self, angles: ArrayLike) -> Floats:
-        """Return the points γ(θ) at ``angles [n]`` in radians: ``[n, d_model]``."""
+        """Return the points γ(θ) at ``angles [n]`` in radians: ``[n, n_features]``."""
         phases = np.multiply.outer(
             np.atleast_1d(np.asarray(angles, dtype=np.float64)), np.arange(1, self.harmonics + 1)
         )
@@ -283,12 +303,12 @@ class Loop(Subspace):
         return points
 
     def angle_of(self, point: ArrayLike, resolution: int = 3600) -> float:
-        """Return the angle in radians, to ``2π / resolution``, at which the curve passes nearest to ``point [d_model]``."""
+        """Return the angle in radians, to ``2π / resolution``, at which the curve passes nearest to ``point [n_features]``."""
         angles = np.linspace(0, 2 * np.pi, resolution, endpoint=False)
         return float(angles[np.argmin(((self.decode(angles) - np.asarray(point)) ** 2).sum(axis=1))])
 
     def displacement(self, start: float, stop: float, point: ArrayLike | None = None) -> Floats:
-        """Return γ(stop) − γ(start), what moving along the curve adds wherever one stands: ``[d_model]``."""
+        """Return γ(stop) − γ(start), what moving along the curve adds wherever one stands: ``[n_features]``."""
         here, there = self.decode([start, stop])
         displacement: Floats = there - here
         return displacement
@@ -296,19 +316,51 @@ class Loop(Subspace):
     def control(self, seed: int = 0) -> Loop:
         """Return the same curve laid into a random subspace: every step along it has the same length."""
         coefficients = np.concatenate([self.cosines, self.sines])
-        frame = _random_frame(len(coefficients), self.d_model, seed)
+        frame = _random_frame(len(coefficients), self.n_features, seed)
         # coefficients = R Q with Q orthonormal; keeping R and drawing Q anew keeps all lengths and angles
         q, r = np.linalg.qr(coefficients.T)
         cosines, sines = np.split(r.T @ frame[: q.shape[1]], 2)
         return replace(self, cosines=cosines, sines=sines)
 
 
-def _random_frame(rows: int, d_model: int, seed: int) -> Floats:
-    frame: Floats = np.linalg.qr(np.random.default_rng(seed).normal(size=(d_model, rows)))[0].T
+@dataclass(frozen=True, eq=False)
+class Activations(Subspace):
+    """What some tokens had at a site, to be put in the place of others.
+
+    Parameters
+    ----------
+    site, model : Site, ModelInfo
+        Where it lives.
+    values : array, ``[n_tokens, n_features]``
+        One row a token.
+    """
+
+    values: Floats
+
+    @property
+    def _name(self) -> str:
+        return "Activations"
+
+    def __post_init__(self) -> None:
+        self._freeze(values=("n_tokens", "n_features"))
+        if not self.values.size:
+            raise ValueError(
+                f"got Activations of shape {list(self.values.shape)}; wanted at least one token and feature."
+            )
+
+
+def _random_frame(rows: int, n_features: int, seed: int) -> Floats:
+    frame: Floats = np.linalg.qr(np.random.default_rng(seed).normal(size=(n_features, rows)))[0].T
     return frame
 
 
-_KINDS: dict[str, type[Subspace]] = {"direction": Direction, "plane": Plane, "loop": Loop}
+_KINDS: dict[str, type[Subspace]] = {
+    "direction": Direction,
+    "plane": Plane,
+    "basis": Basis,
+    "loop": Loop,
+    "activations": Activations,
+}
 
 
 def subspace_to_json(value: Subspace) -> dict[str, Any]:

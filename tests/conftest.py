@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import nbinterp as nb
-from nbinterp.spaces import ModelInfo
+from nbinterp.anatomy import ModelInfo
 
 
 @pytest.fixture(scope="session")
@@ -33,38 +33,41 @@ def tokenizer(demo_name):
     return AutoTokenizer.from_pretrained(models.directory(demo_name))
 
 
+_GROUPED = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+_UNGROUPED = {name: size for name, size in _GROUPED.items() if name != "num_key_value_heads"}
+_FALCON = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
+
 FAMILIES = {
-    "llama": (
-        "LlamaConfig",
-        {
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-        },
+    "llama": ("LlamaConfig", _GROUPED),
+    "mistral": ("MistralConfig", _GROUPED | {"sliding_window": 4}),
+    "qwen2": ("Qwen2Config", _GROUPED),
+    "qwen3": ("Qwen3Config", _GROUPED | {"head_dim": 8}),
+    "gemma": ("GemmaConfig", _GROUPED | {"head_dim": 8}),
+    "gemma2": ("Gemma2Config", _GROUPED | {"head_dim": 8, "sliding_window": 4}),
+    "gemma3": (
+        "Gemma3TextConfig",
+        _GROUPED | {"head_dim": 8, "sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"] * 2},
     ),
+    "phi": ("PhiConfig", _GROUPED),
+    "phi3": ("Phi3Config", _GROUPED),
     "gpt2": ("GPT2Config", {"n_embd": 32, "n_layer": 4, "n_head": 4}),
-    "gpt_neox": (
-        "GPTNeoXConfig",
-        {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4},
-    ),
+    "gpt_neox": ("GPTNeoXConfig", _UNGROUPED),
+    "gpt_neox_sequential": ("GPTNeoXConfig", _UNGROUPED | {"use_parallel_residual": False}),
     "opt": (
         "OPTConfig",
         {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "word_embed_proj_dim": 32},
     ),
-    "qwen3": (
-        "Qwen3Config",
-        {
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 8,
-        },
-    ),
+    "falcon_7b": ("FalconConfig", _FALCON | {"multi_query": True, "parallel_attn": True}),
+    "falcon_40b": ("FalconConfig", _FALCON | {"num_kv_heads": 2, "new_decoder_architecture": True}),
+    "falcon_rw": ("FalconConfig", _FALCON | {"multi_query": False, "parallel_attn": False, "alibi": True}),
 }
+"""Small models of each family, and of the ways in which a family's own models differ."""
 
 
 def random_module(family, vocab_size=49152):

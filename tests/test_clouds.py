@@ -19,11 +19,11 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nbinterp.anatomy import ModelInfo
 from nbinterp.clouds import Cloud, CloudWriter
 from nbinterp.clouds.store import RowFile, create_store, read_store
 from nbinterp.clouds.table import table_from_json, table_to_json
 from nbinterp.sites import Site
-from nbinterp.spaces import ModelInfo
 
 MODEL = ModelInfo("tiny", "0123456789abcdef", "LlamaForCausalLM", 4, 3, 10, "model.layers")
 TABLE = pd.DataFrame(
@@ -499,7 +499,7 @@ KILLED = """
 import sys
 import numpy as np
 from nbinterp.clouds import CloudWriter
-from nbinterp.spaces import ModelInfo
+from nbinterp.anatomy import ModelInfo
 model = ModelInfo("tiny", "r", "A", 1, 64, 10, "b")
 n = 20_000
 writer = CloudWriter(n, ["resid_post.0", "resid_post.1"], model, None, sys.argv[1], key="k")

@@ -1,49 +1,34 @@
 import json
 
+import attrs
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from nbinterp import Ablate, Direction, Experiment, Loop, Match, Patch, Plane, Rotate, Steer
-from nbinterp.spaces import ModelInfo
+from nbinterp.anatomy import ModelInfo
+from nbinterp.experiment import Experiment, Generation
+from nbinterp.interventions import Ablate, Patch, Rotate, Scale, Steer
+from nbinterp.spaces import Direction, Plane
+from nbinterp.tokens import Chat, Chosen
+from tests.test_interventions import interventions, sites
+from tests.test_tokens import prompts
 
-sites = st.integers(0, 3).map(lambda layer: f"resid_post.{layer}")
-tokens = st.one_of(
-    st.integers(-5, 5),
-    st.lists(st.integers(-5, 5), min_size=1, max_size=3),
-    st.builds(slice, st.none() | st.integers(-3, 3), st.none() | st.integers(-3, 3)),
-    st.text(min_size=1, max_size=5),
-    st.builds(Match, st.text(min_size=1, max_size=5), st.none() | st.integers(1, 3)),
+generations = st.builds(
+    Generation,
+    st.integers(1, 99),
+    st.floats(0, 2),
+    st.none() | st.integers(1, 50),
+    st.none() | st.floats(0.01, 1),
+    st.integers(0, 9),
+    st.lists(st.text(min_size=1), max_size=2),
 )
-angles = st.floats(-10, 10)
-
-
-@st.composite
-def interventions(draw):
-    site, at = draw(sites), draw(tokens)
-    vector = np.array(draw(st.lists(st.floats(-10, 10), min_size=3, max_size=3)))
-    loop = Loop(site, None, vector, vector[None], vector[None] + 1)
-    plane = Plane(site, None, vector, np.eye(3)[:2])
-    return draw(
-        st.sampled_from(
-            [
-                Ablate(site, tokens=at),
-                Ablate(site, tokens=at, mean=vector),
-                Steer(site, direction=vector, scale=draw(angles), tokens=at),
-                Patch(site, source="other text", tokens=at, source_tokens=draw(st.none() | tokens)),
-                Rotate(site, on=loop, to=draw(angles), start=draw(st.none() | angles), tokens=at),
-                Rotate(site, on=plane, by=draw(angles), tokens=at),
-            ]
-        )
-    )
-
-
 experiments = st.builds(
     Experiment,
-    st.lists(st.text(min_size=1), min_size=1, max_size=3),
+    st.lists(prompts, min_size=1, max_size=3),
     st.lists(interventions(), max_size=4),
     st.lists(sites, max_size=3),
+    generation=st.none() | generations,
 )
 
 
@@ -74,12 +59,163 @@ def test_diff_says_what_differs():
     assert set(a.diff(Experiment(["x", "y"], Ablate("resid_post.1"), read="resid_post.0"))) == {"prompts", "read"}
 
 
+@settings(deadline=None)
+@given(experiments, st.data())
+def test_moving_there_and_back_changes_nothing(experiment, data):
+    assume(experiment.interventions)
+    n = len(experiment.interventions)
+    index, to = data.draw(st.integers(-n, n - 1)), data.draw(st.integers(-n, n - 1))
+    moved = experiment.moved(index, to)
+    assert moved.interventions[to] == experiment.interventions[index]
+    assert moved.moved(to, index) == experiment
+    assert experiment.moved(index, index) == experiment
+
+
+@settings(deadline=None)
+@given(experiments, st.data())
+def test_toggling_twice_changes_nothing(experiment, data):
+    assume(experiment.interventions)
+    index = data.draw(st.integers(0, len(experiment.interventions) - 1))
+    toggled = experiment.toggled(index)
+    assert toggled.toggled(index) == experiment
+    assert toggled != experiment
+    was, now = experiment.interventions[index], toggled.interventions[index]
+    assert attrs.evolve(now, enabled=was.enabled) == was
+    assert abs(len(toggled.active) - len(experiment.active)) == 1
+    assert set(experiment.active) == {act for act in experiment.interventions if act.enabled}
+
+
+@settings(deadline=None)
+@given(experiments, interventions())
+def test_a_replaced_intervention_stands_in_its_place(experiment, act):
+    for index, old in enumerate(experiment.interventions):
+        changed = experiment.replaced(index, act)
+        assert changed.interventions[index] == act
+        assert changed.replaced(index, old) == experiment
+
+
+@settings(deadline=None)
+@given(experiments, st.data())
+def test_diff_is_empty_exactly_for_equals(experiment, data):
+    other = data.draw(st.just(experiment) | experiments)
+    stack = list(experiment.interventions)
+    reordered = Experiment(
+        experiment.prompts, data.draw(st.permutations(stack)), experiment.read, None, experiment.generation
+    )
+    for one in (other, reordered):
+        assert (experiment.diff(one) == {}) == (experiment == one)
+        assert one.diff(experiment) == {name: (b, a) for name, (a, b) in experiment.diff(one).items()}
+
+
+A, B, C = Ablate("z.1"), Scale("z.1", 2.0), Ablate("z.2")
+OFF = attrs.evolve(B, enabled=False)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "wanted"),
+    [
+        ([A, B], [A], ((B,), ())),
+        ([A, B, C], [A, OFF, C], ((B,), (OFF,))),
+        ([A, B, C], [C, A, B], ((A, B, C), (C, A, B))),
+        ([A, B], [B, A, C], ((A, B), (B, A, C))),
+        ([A, A], [A], ((A,), ())),
+        ([A, B], [C, A], ((B,), (C,))),
+    ],
+)
+def test_diff_says_how_stacks_differ(mine, theirs, wanted):
+    assert Experiment("a", mine).diff(Experiment("a", theirs)) == {"interventions": wanted}
+
+
+def test_a_list_of_messages_is_one_chat():
+    chat = [{"role": "user", "content": "Hello"}]
+    assert Experiment(chat).prompts == (Chat(chat),)
+    assert Experiment([chat, "text", Chat(chat)]).prompts == (Chat(chat), "text", Chat(chat))
+    assert Experiment("text").prompts == ("text",)
+
+
+def test_an_earlier_format_is_read():
+    old = {
+        "nbinterp": 1,
+        "prompts": ["The capital of France is"],
+        "interventions": [{"kind": "Ablate", "site": "resid_post.1", "tokens": [-1], "mean": None}],
+        "read": ["resid_post.2"],
+        "model": None,
+    }
+    wanted = Experiment("The capital of France is", Ablate("resid_post.1", tokens=-1), "resid_post.2")
+    assert Experiment.from_json(json.dumps(old)) == wanted
+
+
+def test_an_experiment_can_hold_one_that_holds_one(info):
+    inner = Experiment("a", Patch("resid_post.0", source=Experiment("b", Ablate("resid_post.0"))))
+    outer = Experiment("c", Patch("resid_post.1", source=inner), generation=Generation(3))
+    assert Experiment.from_json(outer.to_json()) == outer
+    bound = outer.on(info)
+    assert bound.interventions[0].source.model == info
+    assert bound.interventions[0].source.interventions[0].source.model == info
+    assert Experiment.from_json(bound.to_json()) == bound
+    assert bound.on(info) == bound
+
+
+def test_steps_need_no_generation():
+    assert Experiment("a", Ablate("z.1", steps="all")).generation is None
+
+
+def test_the_fingerprint_tells_experiments_apart():
+    a = Experiment("a", [A, B])
+    others = [a.moved(0, 1), a.toggled(0), a.without(0), Experiment("b", [A, B]), Experiment("a", [A, B], "z.1")]
+    others.append(Experiment("a", [A, B], generation=Generation()))
+    assert len({one.fingerprint for one in [a, *others]}) == 1 + len(others)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: Experiment(""), ValueError, "got an empty prompt at index 0; wanted text with at least one token."),
-        (lambda: Experiment([]), ValueError, "got no prompt; wanted at least one text."),
-        (lambda: Experiment(["a", 3]), TypeError, "got prompt 1 of type int; wanted text."),
+        (
+            lambda: Experiment(""),
+            ValueError,
+            "got an empty text as the prompt; wanted text with at least one token.",
+        ),
+        (
+            lambda: Experiment(["a", ""]),
+            ValueError,
+            "got an empty text as prompt 1; wanted text with at least one token.",
+        ),
+        (lambda: Experiment([]), ValueError, "got no prompt; wanted at least one text or chat."),
+        (
+            lambda: Experiment(["a", 3]),
+            TypeError,
+            "got prompt 1 of type int; wanted text, an nb.Chat, or a list of messages such as {'role': 'user', 'content': 'Hello'}.",
+        ),
+        (
+            lambda: Experiment("a", generation=50),
+            TypeError,
+            "got a generation of type int; wanted for example nb.Generation(max_new_tokens=50).",
+        ),
+        (
+            lambda: Experiment("a").replaced(0, Ablate("resid_post.1")),
+            IndexError,
+            "got the index 0 of an intervention; this experiment has 0: add one with with_(…).",
+        ),
+        (
+            lambda: Experiment("a", Ablate("resid_post.1")).replaced(0, "b"),
+            TypeError,
+            "got an intervention of type str; wanted for example nb.Steer(…).",
+        ),
+        (
+            lambda: Experiment("a", [Ablate("resid_post.1")] * 2).moved(0, 2),
+            IndexError,
+            "got the index 2 of an intervention; this experiment has 2: choose from -2 to 1.",
+        ),
+        (
+            lambda: Experiment("a", [Ablate("resid_post.1")] * 2).toggled(-3),
+            IndexError,
+            "got the index -3 of an intervention; this experiment has 2: choose from -2 to 1.",
+        ),
+        (
+            lambda: Experiment("a", Ablate("z.1", tokens=Chosen(len))).to_json(),
+            TypeError,
+            "got tokens that the function 'len' chooses, which cannot be saved; choose them by index, slice, text, regex or role instead.",
+        ),
         (
             lambda: Experiment("a", ["steer"]),
             TypeError,
@@ -103,32 +239,17 @@ def test_diff_says_what_differs():
         (
             lambda: Experiment.from_json("{}"),
             ValueError,
-            "got JSON that is not an nbinterp experiment of format 1; wanted what Experiment.to_json() wrote.",
+            "got JSON that is not an nbinterp experiment of format 1 to 2; wanted what Experiment.to_json() wrote.",
         ),
         (
-            lambda: Steer("resid_post.1", direction=np.ones(3), scale=float("nan")),
+            lambda: Experiment.from_json('{"nbinterp": 3}'),
             ValueError,
-            "got scale=nan; wanted a finite number.",
+            "got JSON that is not an nbinterp experiment of format 1 to 2; wanted what Experiment.to_json() wrote.",
         ),
         (
-            lambda: Patch("resid_post.1", source=""),
+            lambda: Experiment.from_json('{"nbinterp": 2, "prompts": ["a"], "read": []}'),
             ValueError,
-            "got source='' in a Patch; wanted the text of a prompt to take the activation from.",
-        ),
-        (
-            lambda: Rotate("resid_post.1", on=np.ones(3), by=1.0),
-            TypeError,
-            "got on=ndarray in a Rotate; wanted a Plane or a Loop, for example circle.loop.",
-        ),
-        (
-            lambda: Rotate("resid_post.1", on=Plane("resid_post.1", None, np.zeros(3), np.eye(3)[:2])),
-            ValueError,
-            "got by=None and to=None in a Rotate; give one of the two, in radians.",
-        ),
-        (
-            lambda: Rotate("resid_post.1", on=Plane("resid_post.1", None, np.zeros(3), np.eye(3)[:2]), by=1, start=0),
-            ValueError,
-            "got a start for a Rotate in a Plane, where the projection says it: leave start out, or turn on a Loop.",
+            "got an nbinterp experiment without interventions, model; wanted what Experiment.to_json() wrote.",
         ),
     ],
 )
@@ -172,3 +293,38 @@ def test_what_this_model_cannot_do_is_refused_before_it_runs(info, make, message
 def test_a_layer_to_read_is_checked(info):
     with pytest.raises(ValueError, match="got layer 9 in 'resid_post.9'; toy has 4 layers: choose 0 to 3."):
         Experiment("a", read="resid_post.9").on(info)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_new_tokens": 0}, "got max_new_tokens=0 in a Generation; wanted a whole number from 1 up."),
+        ({"max_new_tokens": None}, "got max_new_tokens=None in a Generation; wanted a whole number from 1 up."),
+        ({"max_new_tokens": True}, "got max_new_tokens=True in a Generation; wanted a whole number from 1 up."),
+        ({"top_k": 2.5}, "got top_k=2.5 in a Generation; wanted a whole number from 1 up."),
+        ({"seed": -1}, "got seed=-1 in a Generation; wanted a whole number from 0 up."),
+        ({"temperature": -0.1}, "got temperature=-0.1 in a Generation; wanted a finite number from 0 up."),
+        ({"temperature": np.nan}, "got temperature=nan in a Generation; wanted a finite number from 0 up."),
+        ({"temperature": np.inf}, "got temperature=inf in a Generation; wanted a finite number from 0 up."),
+        ({"temperature": "1"}, "got temperature='1' in a Generation; wanted a finite number from 0 up."),
+        ({"top_p": 0}, "got top_p=0 in a Generation; wanted a number above 0, at most 1."),
+        ({"top_p": 1.1}, "got top_p=1.1 in a Generation; wanted a number above 0, at most 1."),
+        ({"stop": ["a", ""]}, "got stop=['a', ''] in a Generation; wanted texts that are not empty."),
+        ({"stop": ""}, "got stop='' in a Generation; wanted texts that are not empty."),
+    ],
+)
+def test_a_generation_that_makes_no_sense_is_refused(settings, message):
+    with pytest.raises(ValueError, match="^got") as caught:
+        Generation(**settings)
+    assert str(caught.value) == message
+
+
+def test_one_text_to_stop_at_is_one_text():
+    assert Generation(stop="end").stop == ("end",)
+    assert Generation(temperature=1) == Generation(temperature=1.0)
+
+
+def test_code_needs_a_model_that_is_open(info):
+    saved = Experiment.from_json(Experiment("a").on(info).to_json())
+    with pytest.raises(ValueError, match=r"^got an experiment that no model has run; run it .*\.$"):
+        saved.to_code()

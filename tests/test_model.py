@@ -153,7 +153,7 @@ def test_a_block_that_hands_on_something_else_is_noticed(tokenizer):
 
 def test_a_prompt_beyond_the_context_is_refused(small):
     with pytest.raises(ValueError, match=r"^got a prompt of \d+ tokens; .* reads at most \d+: shorten it\.$"):
-        small.tokens("word " * 60_000)
+        small.tokens("word " * 140_000)
 
 
 @pytest.mark.parametrize("tokens", ["last", "all", slice(0, 1)])
@@ -216,7 +216,7 @@ def test_an_interrupt_keeps_what_was_collected(small, monkeypatch):
     [
         ({"prompts": []}, ValueError, "got prompts=[]; wanted a list of at least one text."),
         ({"prompts": "a text"}, ValueError, "got prompts='a text'; wanted a list of at least one text."),
-        ({"prompts": [""]}, ValueError, "got the prompt ''; wanted text with at least one token."),
+        ({"prompts": [""]}, ValueError, "got an empty text as the prompt; wanted text with at least one token."),
         ({"sites": []}, ValueError, "got no site to read; wanted at least one, for example sites=['resid_post.10']."),
         ({"sites": "resid_post.4"}, ValueError, "got layer 4 in 'resid_post.4'; {name} has 4 layers: choose 0 to 3."),
         (

@@ -3,7 +3,7 @@ import pytest
 
 from nbinterp import Experiment, Steer
 from nbinterp.results import Result, Vocabulary, softmax
-from nbinterp.sites import TokenizedPrompt
+from nbinterp.tokens import TokenizedPrompt
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from nbinterp.spaces import Floats, ModelInfo
+    from nbinterp.anatomy import ModelInfo
+    from nbinterp.spaces import Floats
 
 
 @dataclass(frozen=True, eq=False, repr=False)

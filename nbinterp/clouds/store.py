@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
+from nbinterp.anatomy import ModelInfo
 from nbinterp.clouds.table import table_from_json, table_to_json
 from nbinterp.sites import Site
-from nbinterp.spaces import ModelInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-    from nbinterp.spaces import ModelInfo
+    from nbinterp.anatomy import ModelInfo
 
 
 class CloudWriter:

@@ -2,42 +2,92 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import nnsight
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import DynamicCache
 
-from nbinterp.engine.plan import Batch, Edit, Plan, Row, cut
-from nbinterp.sites import Site, TokenizedPrompt
+from nbinterp.engine.dissect import eager, first_tensor, part_of, put_back
+from nbinterp.engine.live import MODEL_LOCK
+from nbinterp.engine.plan import Mean, Taken, make_plan
+from nbinterp.engine.sizes import Sizes
+from nbinterp.sites import Site
+from nbinterp.tokens import TokenizedPrompt
 
 if TYPE_CHECKING:
-    from nbinterp.spaces import ModelInfo
+    from nbinterp.anatomy import ModelInfo
+    from nbinterp.engine.plan import Batch, Edit, Plan
+    from nbinterp.experiment import Experiment
+    from nbinterp.tokens import Prompt
+
+Cache = list[tuple[torch.Tensor, torch.Tensor]]
+"""Keys and values of every layer: each ``[n_rows, n_kv_heads, n_tokens, d_head]``."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one row gave: logits at its last token ``[n_vocab]`` and, by site, activations ``[n_tokens, d_model]``."""
+    """What one row gave.
+
+    Parameters
+    ----------
+    logits : array, ``[n_vocab]``
+        At its last token.
+    activations : mapping of Site to array
+        ``[n_tokens, n_features]``; with heads ``[n_tokens, n_heads, d_head]``, of the pattern ``[n_heads, n_query, n_key]``.
+    moved : mapping of int to float
+        By the index of an intervention: how far it moved what it acts on, relative to its norm.
+    cache : Cache, optional
+        Its keys and values, where they were asked for.
+    """
 
     logits: NDArray[np.float32]
     activations: Mapping[Site, NDArray[np.float32]]
+    moved: Mapping[int, float] = field(default_factory=dict)
+    cache: Cache | None = None
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """An untouched run: logits ``[n_vocab]`` and the residual stream after every block ``[n_layers, n_tokens, d_model]``."""
+    """An untouched run: last logits ``[n_vocab]``, residual stream ``[n_layers + 1, n_tokens, d_model]``, keys and values, and reads ``[n_tokens, n_features]``."""
 
     logits: torch.Tensor
-    resid_post: torch.Tensor
+    stream: torch.Tensor
+    cache: Cache
+    reads: dict[Site, torch.Tensor]
 
     @property
     def nbytes(self) -> int:
-        return self.logits.nbytes + self.resid_post.nbytes
+        tensors = (self.logits, self.stream, *self.reads.values(), *(t for pair in self.cache for t in pair))
+        return sum(t.nbytes for t in tensors)
+
+
+@dataclass
+class Change:
+    """An edit of one row of a batch, ready to be applied; `moved` notes how far it went."""
+
+    row: int
+    edit: Edit
+    arguments: dict[str, Any]
+    start: int
+    moved: torch.Tensor | None = None
+
+    def __call__(self, features: torch.Tensor, heads: int) -> None:
+        """Change the row's ``[n_tokens, n_features]`` in place; its tokens are counted from the first that is run."""
+        positions = [position - self.start for position in self.edit.positions]
+        head, width = self.edit.site.head, features.shape[-1] // max(heads, 1)
+        where = slice(None) if head is None else slice(head * width, (head + 1) * width)
+        old = features[positions, where]
+        new = self.edit.operation.function(old, **self.arguments, **self.edit.operation.numbers)
+        self.moved = (new - old).norm() / old.norm().clamp_min(torch.finfo(torch.float32).tiny)
+        features[positions, where] = new
 
 
 class Executor:
@@ -50,185 +100,527 @@ class Executor:
     tokenizer : tokenizer of transformers
         Its tokenizer.
     info : ModelInfo
-        Which model it is.
-    keep_bytes : int
-        Bound on the memory of kept untouched runs.
-    max_tokens : int
-        Bound on rows × tokens of a batch.
+        Which model it is, with its anatomy.
+    memory_bound : int
+        Bytes that a batch may take, that the untouched runs of one stage may take, and that are kept between plans.
     """
 
-    def __init__(
-        self,
-        module: torch.nn.Module,
-        tokenizer: Any,
-        info: ModelInfo,
-        keep_bytes: int = 256 * 2**20,
-        max_tokens: int = 2048,
-    ) -> None:
+    def __init__(self, module: torch.nn.Module, tokenizer: Any, info: ModelInfo, memory_bound: int) -> None:
+        assert info.anatomy is not None
         self.nnsight = nnsight.TransformersModel(module, tokenizer=tokenizer, task="text-generation")
         self.info = info
-        self.max_tokens = max_tokens
-        self._keep_bytes = keep_bytes
+        self.anatomy = info.anatomy
+        self._memory_bound = memory_bound
         self._kept: OrderedDict[tuple[int, ...], _Kept] = OrderedDict()
+        self._means: dict[Hashable, torch.Tensor] = {}
         parameter = next(module.parameters())
-        self._like: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
-        last_only = "logits_to_keep" in inspect.signature(module.forward).parameters
-        self._last_only = {"logits_to_keep": 1} if last_only else {}
+        self.like: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
+        self._weights = sum(p.nbytes for p in module.parameters())
+        self._last_only = "logits_to_keep" in inspect.signature(module.forward).parameters
+
+    @property
+    def memory_bound(self) -> int:
+        """Bytes that a batch, the untouched runs of one stage, and those kept between plans may each take."""
+        return self._memory_bound
+
+    @memory_bound.setter
+    def memory_bound(self, size: int) -> None:
+        self._memory_bound = size
+        self._evict()
+
+    @property
+    def sizes(self) -> Sizes:
+        """What memory things take here."""
+        most = 2048 if self.like["device"].type == "cpu" else 32768
+        return Sizes(self.info, self._weights, self.like["dtype"].itemsize, self.memory_bound, most)
+
+    def knows(self, prompt: TokenizedPrompt) -> bool:
+        """Whether the untouched run of a prompt is kept."""
+        return prompt.ids in self._kept
+
+    def forget(self) -> None:
+        """Drop all kept runs."""
+        self._kept.clear()
+        self._means.clear()
 
     def run(
-        self, plan: Plan, progress: Callable[[int], object] = lambda rows: None
-    ) -> dict[tuple[int, int] | TokenizedPrompt, Run]:
-        """Run a plan.
+        self, plan: Plan, cancel: Callable[[], bool] = lambda: False, keep_cache: bool = False
+    ) -> Iterator[tuple[Hashable, Run]]:
+        """Run a plan, and yield each run as soon as its batch is done.
 
         Parameters
         ----------
         plan : Plan
             What to run.
-        progress : callable
-            Told the number of rows after each trace.
+        cancel : callable
+            Asked before each trace; True ends the iteration with KeyboardInterrupt.
+        keep_cache : bool
+            Whether runs bring their keys and values.
 
-        Returns
-        -------
-        dict
+        Yields
+        ------
+        key, Run
             The untouched run of each prompt under the prompt, and the changed runs under their rows' keys.
         """
-        runs: dict[tuple[int, int] | TokenizedPrompt, Run] = {}
-        # what this plan needs stays within reach even when it outgrows what is kept between plans
-        kept: dict[tuple[int, ...], _Kept] = {}
-        for prompt, base in self._untouched(plan.prompts, progress):
-            kept[prompt.ids] = base
-            runs[prompt] = Run(_array(base.logits), _Activations(base.resid_post))
-        for batch in plan.batches:
-            runs |= zip((row.key for row in batch.rows), self._changed(batch, kept), strict=True)
-            progress(len(batch.rows))
-        return runs
+        for stage in plan.stages:
+            # what this stage needs stays within reach even when it outgrows what is kept between plans
+            kept: dict[tuple[int, ...], _Kept] = {}
+            for prompt, base in self._untouched(stage.prompts, cancel):
+                kept[prompt.ids] = base
+                reads = _Reads(self, base, stage.prompts[prompt])
+                yield prompt, Run(_array(base.logits), reads, cache=base.cache if keep_cache else None)
+            taken: dict[Hashable, dict[Site, torch.Tensor]] = {}
+            for batch in stage.batches:
+                if cancel():
+                    raise KeyboardInterrupt
+                yield from self._changed(batch, kept, taken, keep_cache)
 
     def read(self, prompts: Sequence[TokenizedPrompt], sites: Sequence[Site]) -> list[torch.Tensor]:
-        """Return the activations of prompts of equal length, one ``[n_prompts, n_tokens, d_model]`` a site.
+        """Return the activations of prompts of equal length, one ``[n_prompts, n_tokens, n_features]`` a site.
 
         Nothing after the last site is computed.
         """
-        blocks = self._blocks
-        wanted = sorted({site.layer for site in sites})
-        saved: dict[int, torch.Tensor] = {}
-        ids = self._ids(prompts)
-        with torch.no_grad(), self.nnsight.trace({"input_ids": ids}) as tracer:
-            saved = nnsight.save({layer: blocks[layer].output for layer in wanted})
-            tracer.stop()
-        return [saved[site.layer] for site in sites]
+        steps = sorted(sites, key=self.info.position)
+        last = self.info.position(steps[-1])[0]
+        with (
+            self._attention(sites),
+            torch.no_grad(),
+            self.nnsight.trace({"input_ids": self._ids(prompts)}, use_cache=False) as tracer,
+        ):
+            found = nnsight.save({})
+            for site in steps:
+                found[site] = self._features(self._raw(site), site, len(prompts[0])).clone()
+            if last < self.info.n_layers:
+                tracer.stop()
+        return [_head(found[site], site, self.info) for site in sites]
 
     @property
     def _blocks(self) -> Any:
         return self.nnsight.get(self.info.blocks)
 
-    def _ids(self, prompts: Sequence[TokenizedPrompt]) -> torch.Tensor:
-        return torch.tensor([prompt.ids for prompt in prompts], device=self._like["device"])
+    def _ids(self, prompts: Sequence[TokenizedPrompt], start: int = 0) -> torch.Tensor:
+        return torch.tensor([prompt.ids[start:] for prompt in prompts], device=self.like["device"])
+
+    def _attention(self, sites: Sequence[Site]) -> contextlib.AbstractContextManager[Any]:
+        """Have the pattern computed where it is read or changed, and hold the lock while a trace runs."""
+        stack = contextlib.ExitStack()
+        stack.enter_context(MODEL_LOCK)
+        if any(site.component == "pattern" for site in sites):
+            stack.enter_context(eager(self.nnsight._module))
+        return stack
+
+    def _logits_of(self, sites: Sequence[Site]) -> dict[str, int]:
+        """Ask for the last token's logits only, unless something behind the blocks is read or changed."""
+        after = any(self.info.position(site)[0] == self.info.n_layers for site in sites)
+        return {"logits_to_keep": 1} if self._last_only and not after else {}
+
+    # inside a trace
+
+    def _raw(self, site: Site) -> Any:
+        """Return a site's tensor as the model has it."""
+        if site.component == "logits":
+            return self.nnsight.output.logits
+        path, side = self.info.event(site)
+        envoy = self.nnsight
+        for name in path.split("."):
+            envoy = envoy[int(name)] if name.isdigit() else getattr(envoy, name)
+        return first_tensor(envoy.input if side == "input" else envoy.output)
+
+    def _features(self, raw: torch.Tensor, site: Site, n_tokens: int) -> torch.Tensor:
+        """Return ``[row, token, n_features]``, heads side by side; a view where it can be one."""
+        if site.component == "pattern":
+            return raw.transpose(1, 2).flatten(2)
+        if raw.ndim == 2:  # OPT's MLP sees the tokens of all rows one after the other
+            raw = raw.view(-1, n_tokens, raw.shape[-1])
+        return raw if site.is_path else part_of(raw, self.anatomy.places[site.component])
+
+    # untouched runs
 
     def _untouched(
-        self, prompts: Sequence[TokenizedPrompt], progress: Callable[[int], object]
+        self, prompts: Mapping[TokenizedPrompt, Sequence[Site]], cancel: Callable[[], bool]
     ) -> Iterator[tuple[TokenizedPrompt, _Kept]]:
         missing: dict[int, list[TokenizedPrompt]] = {}
-        for prompt in prompts:
-            if prompt.ids in self._kept:
+        for prompt, sites in prompts.items():
+            kept = self._kept.get(prompt.ids)
+            if kept is not None and all(self._in_stream(site) or site in kept.reads for site in map(_whole, sites)):
                 self._kept.move_to_end(prompt.ids)
-                yield prompt, self._kept[prompt.ids]
+                yield prompt, kept
             else:
                 missing.setdefault(len(prompt), []).append(prompt)
         for length, group in sorted(missing.items()):
-            for part in cut(group, length, self.max_tokens):
-                for prompt, kept in zip(part, self._run_untouched(part), strict=True):
+            wanted = dict.fromkeys(_whole(site) for prompt in group for site in prompts[prompt])
+            sites = [site for site in wanted if not self._in_stream(site)]
+            size = self.sizes.rows_of(length, sum(self.sizes.read(site, length, length) for site in sites))
+            for first in range(0, len(group), size):
+                if cancel():
+                    raise KeyboardInterrupt
+                part = group[first : first + size]
+                for prompt, kept in zip(part, self._run_untouched(part, sites), strict=True):
                     self._keep(prompt.ids, kept)
                     yield prompt, kept
-                progress(len(part))
 
-    def _run_untouched(self, prompts: Sequence[TokenizedPrompt]) -> list[_Kept]:
-        blocks = self._blocks
-        with torch.no_grad(), self.nnsight.trace({"input_ids": self._ids(prompts)}, use_cache=False, **self._last_only):
-            states = nnsight.save([block.output for block in blocks])
+    @staticmethod
+    def _in_stream(site: Site) -> bool:
+        return site.component in ("resid_pre", "resid_post")
+
+    def _run_untouched(self, prompts: Sequence[TokenizedPrompt], sites: Sequence[Site]) -> list[_Kept]:
+        stream_sites = [Site("resid_pre", n) for n in range(self.info.n_layers)]
+        stream_sites.append(Site("resid_post", self.info.n_layers - 1))
+        steps = sorted([*stream_sites, *sites], key=self.info.position)
+        cache = DynamicCache()
+        length = len(prompts[0])
+        with (
+            self._attention(sites),
+            torch.no_grad(),
+            self.nnsight.trace(
+                {"input_ids": self._ids(prompts)}, past_key_values=cache, use_cache=True, **self._logits_of(sites)
+            ),
+        ):
+            found = nnsight.save({})
+            for site in steps:
+                raw = self._raw(site)
+                # a module may go on to change what it handed out: the stream alone is never changed in place
+                found[site] = raw if self._in_stream(site) else self._features(raw, site, length).clone()
             logits = self.nnsight.output.logits[:, -1].save()
-        stacked = torch.stack(states, dim=1)
-        return [_Kept(logits[i].clone(), stacked[i].clone()) for i in range(len(prompts))]
+        stream = torch.stack([found[site] for site in stream_sites], dim=1)
+        return [
+            _Kept(
+                logits[i].clone(),
+                stream[i].clone(),
+                [(layer.keys[i : i + 1].clone(), layer.values[i : i + 1].clone()) for layer in cache.layers],
+                {site: found[site][i].clone() for site in sites},
+            )
+            for i in range(len(prompts))
+        ]
 
     def _keep(self, ids: tuple[int, ...], kept: _Kept) -> None:
         self._kept[ids] = kept
-        while len(self._kept) > 1 and sum(k.nbytes for k in self._kept.values()) > self._keep_bytes:
+        self._kept.move_to_end(ids)
+        self._evict()
+
+    def _evict(self) -> None:
+        while len(self._kept) > 1 and sum(k.nbytes for k in self._kept.values()) > self.memory_bound:
             self._kept.popitem(last=False)
 
-    def _changed(self, batch: Batch, kept: Mapping[tuple[int, ...], _Kept]) -> list[Run]:
-        edits = {
-            layer: self._compiled(batch.rows, layer, kept)
-            for layer in {e.layer for row in batch.rows for e in row.edits}
-        }
-        reads = sorted({site.layer for row in batch.rows for site in row.reads if site.layer > batch.resume})
-        hidden = torch.stack([kept[row.prompt.ids].resid_post[batch.resume] for row in batch.rows])
-        for edit in edits[batch.resume]:
-            edit(hidden)
-        blocks = self._blocks
+    def base_read(self, kept: _Kept, site: Site) -> torch.Tensor:
+        """Return what an untouched run has at a site, heads side by side: ``[n_tokens, n_features]``."""
+        if self._in_stream(site):
+            assert site.layer is not None
+            return kept.stream[site.layer + (site.component == "resid_post")]
+        return kept.reads[_whole(site)]
+
+    # changed runs
+
+    def _changed(
+        self,
+        batch: Batch,
+        kept: Mapping[tuple[int, ...], _Kept],
+        taken: dict[Hashable, dict[Site, torch.Tensor]],
+        keep_cache: bool,
+    ) -> Iterator[tuple[Hashable, Run]]:
+        changes = [
+            Change(i, edit, self._arguments(edit, kept, taken), batch.start)
+            for i, row in enumerate(batch.rows)
+            for edit in row.edits
+        ]
+        logits, found, caches = self._trace(batch, changes, kept, keep_cache)
+        for i, row in enumerate(batch.rows):
+            base = kept[row.prompt.ids]
+            reads = {site: self._merged(site, found.get((i, _whole(site))), base, batch.start) for site in row.reads}
+            if not isinstance(row.key, tuple):
+                taken[row.key] = reads
+                continue
+            moved = {c.edit.index: float(c.moved) for c in changes if c.row == i and c.moved is not None}
+            activations = {site: _shaped(features, site, self.info) for site, features in reads.items()}
+            yield row.key, Run(_array(logits[i]), activations, moved, caches[i] if keep_cache else None)
+
+    def _merged(self, site: Site, found: torch.Tensor | None, base: _Kept, start: int) -> torch.Tensor:
+        """Return what a changed row has at a site; what lies before it was touched is what the untouched run has."""
+        untouched = self.base_read(base, site)
+        return untouched if found is None else torch.cat([untouched[:start], found])
+
+    def _trace(
+        self, batch: Batch, changes: Sequence[Change], kept: Mapping[tuple[int, ...], _Kept], keep_cache: bool
+    ) -> tuple[torch.Tensor, dict[tuple[int, Site], torch.Tensor], list[Cache]]:
+        """Run a batch; return last logits ``[n_rows, n_vocab]``, what was read by row and site, and caches by row."""
+        found: dict[tuple[int, Site], torch.Tensor] = {}
+        arrivals = self._arrivals(batch, changes, kept, found)
+        rows = batch.rows
+        steps = self._steps(
+            [change for change in changes if change.edit.at[0] >= rows[change.row].join],
+            [(i, s) for i, row in enumerate(rows) for s in row.reads if self.info.position(s)[0] >= row.join],
+        )
+        for layer in sorted(arrivals)[1:]:
+            steps.setdefault(self.info.position(Site("resid_post", layer - 1)), _Step()).joins = layer
+        sites = [site for step in steps.values() for site in step.sites]
+        first, length, blocks = batch.rows[0].join, batch.length - batch.start, self._blocks
+        # called with one prompt, the model makes masks and positions that every row which joins it can share
+        alike = first >= 0 and self.anatomy.grows
+        ids = self._ids([row.prompt for row in (batch.rows[:1] if alike else batch.rows)], batch.start)
+        cache = self._prefix(batch, kept)
         with (
+            self._attention(sites),
             torch.no_grad(),
             self.nnsight.trace(
-                {"input_ids": self._ids([row.prompt for row in batch.rows])}, use_cache=False, **self._last_only
+                {"input_ids": ids},
+                past_key_values=cache,
+                use_cache=bool(batch.start) or keep_cache,
+                **self._logits_of(sites),
             ),
         ):
-            for layer in range(batch.resume + 1):
-                blocks[layer].skip(hidden)
-            saved = nnsight.save({})
-            for layer in sorted({*edits, *reads} - {batch.resume}):
-                for edit in edits.get(layer, ()):
-                    edit(blocks[layer].output)
-                if layer in reads:
-                    saved[layer] = blocks[layer].output
+            for layer in range(first):
+                blocks[layer].skip(self._handed_on(arrivals[first]))
+            if first == 0:
+                blocks[0].input = arrivals[0]
+            for _, step in sorted(steps.items(), key=_first):
+                self._do(step, length, found)
+                if step.joins is not None:
+                    here = torch.cat([first_tensor(blocks[step.joins - 1].output), arrivals[step.joins]])
+                    blocks[step.joins - 1].output = self._handed_on(here)
             logits = self.nnsight.output.logits[:, -1].save()
-        saved[batch.resume] = hidden
+        return logits, found, self._caches(batch, cache, kept) if keep_cache else []
+
+    def _arrivals(
+        self,
+        batch: Batch,
+        changes: Sequence[Change],
+        kept: Mapping[tuple[int, ...], _Kept],
+        found: dict[tuple[int, Site], torch.Tensor],
+    ) -> dict[int, torch.Tensor]:
+        """Return the residual stream of the rows that join at each block: ``[n_rows, n_tokens, d_model]``.
+
+        What the block before would have handed on is changed here, and read.
+        """
+        joined: dict[int, list[torch.Tensor]] = {}
+        for i, row in enumerate(batch.rows):
+            if row.join < 0:
+                continue
+            stream = kept[row.prompt.ids].stream[row.join, batch.start :].clone()
+            early = [change for change in changes if change.row == i and change.edit.at[0] < row.join]
+            for change in early:
+                change(stream, 0)
+            for site in map(_whole, row.reads) if early else ():
+                if self.info.position(site) == early[0].edit.at:
+                    found[i, site] = stream.clone()
+            joined.setdefault(row.join, []).append(stream)
+        return {layer: torch.stack(streams) for layer, streams in joined.items()}
+
+    def _steps(self, changes: Sequence[Change], readers: Sequence[tuple[int, Site]]) -> dict[tuple[int, float], _Step]:
+        """Return what is to be done in a pass by where: changes of rows, and reads of (row, site)."""
+        steps: dict[tuple[int, float], _Step] = {}
+        for change in changes:
+            steps.setdefault(change.edit.at, _Step()).changes.append(change)
+        for row, site in readers:
+            steps.setdefault(self.info.position(site), _Step()).readers.setdefault(_whole(site), []).append(row)
+        return steps
+
+    def _do(self, step: _Step, n_tokens: int, found: dict[tuple[int, Site], torch.Tensor]) -> None:
+        for change in step.changes:
+            self._apply(change, n_tokens)
+        for site, rows in step.readers.items():
+            features = self._features(self._raw(site), site, n_tokens)
+            found.update({(row, site): features[row].clone() for row in rows})
+
+    def _apply(self, change: Change, n_tokens: int) -> None:
+        site = _whole(change.edit.site)
+        raw = self._raw(site)
+        if raw.ndim == 2:
+            raw = raw.view(-1, n_tokens, raw.shape[-1])
+        row = raw[change.row : change.row + 1]
+        features = self._features(row, site, n_tokens)
+        change(features[0], self.info.heads(site))
+        # features that could not be a view are a copy
+        if site.component == "pattern":
+            row.copy_(features.view(1, n_tokens, row.shape[1], -1).transpose(1, 2))
+        elif not site.is_path:
+            put_back(features, row, self.anatomy.places[site.component])
+
+    def _handed_on(self, stream: torch.Tensor) -> Any:
+        """Return the residual stream as this model's blocks return it."""
+        return (stream, *[None] * self.anatomy.beside) if self.anatomy.beside else stream
+
+    def _prefix(self, batch: Batch, kept: Mapping[tuple[int, ...], _Kept]) -> DynamicCache:
+        """Return keys and values of the tokens before the first that is run, for the rows that are there in each block."""
+        if not batch.start:
+            return DynamicCache()
+        caches = [kept[row.prompt.ids].cache for row in batch.rows]
+        shared = len({row.prompt.ids for row in batch.rows}) == 1
+        layers: list[tuple[torch.Tensor | None, ...]] = []
+        for layer in range(self.info.n_layers):
+            rows = batch.active(layer)
+            if not rows and layer:
+                layers.append((None, None))
+                continue
+            # the first block says how many tokens came before, even where nobody runs it
+            chosen = [caches[0]] if shared else caches[: max(rows, 1)]
+            parts = zip(*(cache[layer] for cache in chosen), strict=True)
+            both = (torch.cat(part)[:, :, : batch.start] for part in parts)
+            layers.append(tuple(t.expand(max(rows, 1), -1, -1, -1) if shared else t for t in both))
+        return DynamicCache(layers)
+
+    def _caches(self, batch: Batch, cache: DynamicCache, kept: Mapping[tuple[int, ...], _Kept]) -> list[Cache]:
         return [
-            Run(_array(logits[i]), {site: self._read(site, row, i, saved, kept) for site in row.reads})
+            [
+                (cache.layers[n].keys[i : i + 1], cache.layers[n].values[i : i + 1])
+                if n >= row.join
+                else kept[row.prompt.ids].cache[n]
+                for n in range(self.info.n_layers)
+            ]
             for i, row in enumerate(batch.rows)
         ]
 
-    @staticmethod
-    def _read(
-        site: Site, row: Row, index: int, saved: Mapping[int, torch.Tensor], kept: Mapping[tuple[int, ...], _Kept]
-    ) -> NDArray[np.float32]:
-        # what lies before the first touched block is what the untouched run had
-        return _array(saved[site.layer][index] if site.layer in saved else kept[row.prompt.ids].resid_post[site.layer])
+    def change(self, row: int, edit: Edit, arguments: dict[str, Any]) -> Change:
+        """Return an edit ready to be applied to the only token of a pass."""
+        return Change(row, edit, arguments, 0)
 
-    def _compiled(
-        self, rows: Sequence[Row], layer: int, kept: Mapping[tuple[int, ...], _Kept]
-    ) -> list[Callable[[torch.Tensor], None]]:
-        return [
-            self._compile(index, edit, kept)
-            for index, row in enumerate(rows)
-            for edit in row.edits
-            if edit.layer == layer
-        ]
+    def continue_(
+        self, ids: Sequence[int], cache: DynamicCache, changes: Sequence[Change], readers: Sequence[tuple[int, Site]]
+    ) -> tuple[torch.Tensor, dict[tuple[int, Site], NDArray[np.float32]]]:
+        """Run one more token of each row, whose keys and values join the cache.
 
-    def _compile(self, index: int, edit: Edit, kept: Mapping[tuple[int, ...], _Kept]) -> Callable[[torch.Tensor], None]:
-        """Return a function that changes ``[row, token, d_model]`` in place at the edit's row and tokens."""
-        arguments: dict[str, Any] = {name: torch.tensor(a, **self._like) for name, a in edit.operation.arrays.items()}
-        if edit.source is not None:
-            arguments["value"] = kept[edit.source.ids].resid_post[edit.layer][list(edit.source_positions)]
-        function, positions = edit.operation.function, list(edit.positions)
+        Parameters
+        ----------
+        ids : sequence of int, ``[n_rows]``
+            The tokens.
+        cache : DynamicCache
+            Keys and values of what came before.
+        changes : sequence of Change
+            What is changed on the way.
+        readers : sequence of (row, Site)
+            What is read.
 
-        def change(hidden: torch.Tensor) -> None:
-            hidden[index, positions] = function(hidden[index, positions], **arguments, **edit.operation.numbers)
+        Returns
+        -------
+        logits : tensor, ``[n_rows, n_vocab]``
+        reads : dict of (row, Site) to array, ``[1, n_features]``
+        """
+        steps = self._steps(changes, readers)
+        sites = [site for step in steps.values() for site in step.sites]
+        found: dict[tuple[int, Site], torch.Tensor] = {}
+        tokens = torch.tensor(ids, device=self.like["device"])[:, None]
+        with (
+            self._attention(sites),
+            torch.no_grad(),
+            self.nnsight.trace({"input_ids": tokens}, past_key_values=cache, use_cache=True),
+        ):
+            for _, step in sorted(steps.items(), key=_first):
+                self._do(step, 1, found)
+            logits = self.nnsight.output.logits[:, -1].save()
+        return logits, {(row, site): _shaped(found[row, _whole(site)], site, self.info) for row, site in readers}
 
-        return change
+    def arguments(self, edit: Edit, tokens: Callable[[Prompt], TokenizedPrompt]) -> dict[str, Any]:
+        """Return an edit's arguments outside of any plan; what it takes from other runs is run here."""
+        arguments = self._constants(edit)
+        if isinstance(edit.value, Taken):
+            rows = [self._token(run, at, edit.site, tokens) for run, at in edit.value.tokens]
+            arguments["value"] = torch.stack(rows)
+        return arguments
+
+    def _token(
+        self, run: TokenizedPrompt | Experiment, at: int, site: Site, tokens: Callable[[Prompt], TokenizedPrompt]
+    ) -> torch.Tensor:
+        if isinstance(run, TokenizedPrompt):
+            return self.read([run], [site])[0][0, at]
+        plan = make_plan([replace(run, read=(site,))], tokens, self.sizes, self.knows)
+        runs = dict(self.run(plan))
+        return torch.tensor(runs[0, 0].activations[site][at].reshape(-1), **self.like)
+
+    def _constants(self, edit: Edit) -> dict[str, Any]:
+        arguments: dict[str, Any] = {name: torch.tensor(a, **self.like) for name, a in edit.operation.arrays.items()}
+        if isinstance(edit.value, Mean):
+            arguments["value"] = self._mean(edit.value.prompts, edit.site)
+        return arguments
+
+    def _arguments(
+        self, edit: Edit, kept: Mapping[tuple[int, ...], _Kept], taken: Mapping[Hashable, Mapping[Site, torch.Tensor]]
+    ) -> dict[str, Any]:
+        arguments = self._constants(edit)
+        if isinstance(edit.value, Taken):
+            rows = [
+                self.base_read(kept[run.ids], edit.site) if isinstance(run, TokenizedPrompt) else taken[run][edit.site]
+                for run, _ in edit.value.tokens
+            ]
+            values = torch.stack([features[at] for features, (_, at) in zip(rows, edit.value.tokens, strict=True)])
+            arguments["value"] = _head(values, edit.site, self.info)
+        return arguments
+
+    def _mean(self, prompts: Sequence[TokenizedPrompt], site: Site) -> torch.Tensor:
+        """Return the mean activation over all tokens of some prompts: ``[n_features]``."""
+        key = (tuple(prompt.ids for prompt in prompts), site)
+        if key not in self._means:
+            total, count = torch.zeros(1, dtype=torch.float64, device=self.like["device"]), 0
+            for length, group in groupby_length(prompts).items():
+                size = self.sizes.rows_of(length)
+                for first in range(0, len(group), size):
+                    (features,) = self.read(group[first : first + size], [site])
+                    total = total + features.double().sum((0, 1))
+                    count += features.shape[0] * features.shape[1]
+            self._means[key] = (total / count).to(self.like["dtype"])
+        return self._means[key]
 
 
-class _Activations(Mapping[Site, NDArray[np.float32]]):
-    """The residual stream of an untouched run, turned into arrays only where somebody looks."""
+@dataclass
+class _Step:
+    """What is to be done at one end of one module: change, then read, then let rows join in front of block `joins`."""
 
-    def __init__(self, resid_post: torch.Tensor) -> None:
-        self._resid_post = resid_post
+    changes: list[Change] = field(default_factory=list)
+    readers: dict[Site, list[int]] = field(default_factory=dict)
+    joins: int | None = None
+
+    @property
+    def sites(self) -> list[Site]:
+        return [*(change.edit.site for change in self.changes), *self.readers]
+
+
+class _Reads(Mapping[Site, NDArray[np.float32]]):
+    """What was read of an untouched run, turned into arrays only where somebody looks."""
+
+    def __init__(self, executor: Executor, kept: _Kept, sites: Sequence[Site]) -> None:
+        self._executor, self._kept, self._sites = executor, kept, sites
 
     def __getitem__(self, site: Site) -> NDArray[np.float32]:
-        return _array(self._resid_post[site.layer])
+        return _shaped(self._executor.base_read(self._kept, site), site, self._executor.info)
 
     def __iter__(self) -> Iterator[Site]:
-        return (Site("resid_post", layer) for layer in range(len(self)))
+        return iter(self._sites)
 
     def __len__(self) -> int:
-        return len(self._resid_post)
+        return len(self._sites)
+
+
+def _first(pair: tuple[tuple[int, float], _Step]) -> tuple[int, float]:
+    return pair[0]
+
+
+def groupby_length(prompts: Sequence[TokenizedPrompt]) -> dict[int, list[TokenizedPrompt]]:
+    """Return prompts by their number of tokens, in ascending order."""
+    groups: dict[int, list[TokenizedPrompt]] = {}
+    for prompt in sorted(prompts, key=len):
+        groups.setdefault(len(prompt), []).append(prompt)
+    return groups
+
+
+def _whole(site: Site) -> Site:
+    """Return the site of all heads of which a site may be one."""
+    return site if site.head is None else Site(site.component, site.layer)
+
+
+def _head(features: torch.Tensor, site: Site, info: ModelInfo) -> torch.Tensor:
+    """Return the part of ``[..., n_features]`` that is the site's head, or all of it."""
+    if site.head is None:
+        return features
+    width = features.shape[-1] // info.heads(site)
+    return features[..., site.head * width : (site.head + 1) * width]
+
+
+def _shaped(features: torch.Tensor, site: Site, info: ModelInfo) -> NDArray[np.float32]:
+    """Return ``[n_tokens, n_features]`` as an array with an axis for heads where the site has several."""
+    array = _array(_head(features, site, info))
+    heads = info.heads(site)
+    if site.head is not None or not heads:
+        return array
+    split = array.reshape(len(array), heads, -1)
+    return split.swapaxes(0, 1) if site.component == "pattern" else split
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float32]:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     import altair as alt
 
+    from nbinterp.anatomy import ModelInfo
     from nbinterp.geometry.preparation import Centroids, Column, Rows
-    from nbinterp.spaces import Floats, ModelInfo
+    from nbinterp.spaces import Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import connected_components
 
 if TYPE_CHECKING:
+    from nbinterp.anatomy import ModelInfo
     from nbinterp.sites import Site
-    from nbinterp.spaces import Floats, ModelInfo
+    from nbinterp.spaces import Floats
 
 MIN_FEATURES_FOR_NORMS = 8
 """In fewer features a mere Gaussian has rows of several times the median norm: none are set aside there."""

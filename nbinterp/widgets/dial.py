@@ -16,7 +16,7 @@ import traitlets
 from nbinterp.charts.dial import dial_chart
 from nbinterp.experiment import Experiment
 from nbinterp.interventions import Rotate
-from nbinterp.sites import TokenizedPrompt, TokensLike, select_tokens
+from nbinterp.tokens import TokenizedPrompt, TokensLike, select_tokens
 from nbinterp.widgets.protocol import Candidate, DialAnswer, DialSpec, DialSweep, Label, Layer, Series
 from nbinterp.widgets.saved import saved_bundle
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import altair as alt
     from numpy.typing import NDArray
 
+    from nbinterp.anatomy import ModelInfo
     from nbinterp.geometry.manifold import Circle
     from nbinterp.results import Result
-    from nbinterp.spaces import ModelInfo
 
 _STATIC = pathlib.Path(__file__).parent.parent / "static"
 _CANDIDATES = 8
@@ -124,7 +124,7 @@ class Dial(anywidget.AnyWidget):
             raise ValueError(
                 "got no circle to turn; wanted one, or one for each layer: fit them with nb.fit_manifold(…)."
             )
-        layers = [c.site.layer for c in circles]
+        layers = [_layer(c) for c in circles]
         if len(set(layers)) < len(layers):
             raise ValueError(f"got several circles for one layer (layers {layers}); wanted one a layer.")
         if any(c.labels != circles[0].labels for c in circles):
@@ -135,8 +135,8 @@ class Dial(anywidget.AnyWidget):
         position = _one_token(tokens, tokenized)
         self._model = model
         self._prompt = tokenized
-        self._circles = {c.site.layer: c for c in circles}
-        self._loops = {c.site.layer: c.loop if harmonics is None else c.loop_with(harmonics) for c in circles}
+        self._circles = dict(zip(layers, circles, strict=True))
+        self._loops = {n: c.loop if harmonics is None else c.loop_with(harmonics) for n, c in self._circles.items()}
         self._controls = {layer: loop.control(seed) for layer, loop in self._loops.items()}
         self._starts: dict[tuple[int, int], float] = {}
         self._sweeping: _Sweep | None = None
@@ -322,6 +322,14 @@ def _candidates(turned: Result, control: Result) -> list[Candidate]:
     ]
 
 
+def _layer(circle: Circle) -> int:
+    if circle.site.layer is None:
+        raise ValueError(
+            f"got a circle at {circle.site}, which belongs to no layer; a dial turns one found in a layer's site."
+        )
+    return circle.site.layer
+
+
 def _one_token(tokens: TokensLike, prompt: TokenizedPrompt) -> int:
     positions = select_tokens(tokens).resolve(prompt)
     if len(positions) != 1:
@@ -333,7 +341,7 @@ def _one_token(tokens: TokensLike, prompt: TokenizedPrompt) -> int:
 
 
 def _spec(circles: Sequence[Circle], prompt: TokenizedPrompt) -> DialSpec:
-    layers = [Layer(layer=c.site.layer, labels=_labels(c), statement=statement(c)) for c in circles]
+    layers = [Layer(layer=_layer(c), labels=_labels(c), statement=statement(c)) for c in circles]
     return DialSpec(concept=circles[0].concept, prompt=prompt.text, tokens=list(prompt.tokens), layers=layers)
 
 

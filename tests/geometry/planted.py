@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from nbinterp.anatomy import ModelInfo
 from nbinterp.clouds import Cloud
-from nbinterp.spaces import ModelInfo
 
 MONTHS = (
     "January",

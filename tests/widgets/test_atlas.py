@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 import nbinterp as nb
+from nbinterp.anatomy import ModelInfo
 from nbinterp.charts.linked import BRUSH_PCA, PICK_CLASS
-from nbinterp.spaces import ModelInfo
 
 
 @pytest.fixture(scope="module")

@@ -170,7 +170,7 @@ def test_what_no_dial_can_turn_is_refused_before_the_model_runs(toy, circles, to
         (
             lambda: Dial(toy, circles, prompt="", tokens=" March"),
             ValueError,
-            "got the prompt ''; wanted text with at least one token.",
+            "got an empty text as the prompt; wanted text with at least one token.",
         ),
         (
             lambda: Dial(toy, circles, prompt=PROMPT, tokens=" month"),

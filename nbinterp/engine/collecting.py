@@ -1,0 +1,112 @@
+"""Collect activations of many prompts into a cloud, batch by batch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from nbinterp.clouds import Cloud, CloudWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tqdm import tqdm
+
+    from nbinterp.engine.execute import Executor
+    from nbinterp.sites import Site
+    from nbinterp.tokens import TokenizedPrompt, TokenSelection
+
+
+class CollectionStopped(KeyboardInterrupt):
+    """A collection was stopped between two batches; what was collected is in `partial`.
+
+    Parameters
+    ----------
+    message : str
+        What happened and how to go on.
+    partial : Cloud
+        The rows that were finished.
+    """
+
+    def __init__(self, message: str, partial: Cloud) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
+def collect(
+    executor: Executor,
+    prompts: Sequence[TokenizedPrompt],
+    sites: Sequence[Site],
+    selection: TokenSelection,
+    labels: pd.DataFrame | None,
+    store: str | Path | None,
+    progress: Callable[[int, int], tqdm[None]],
+    cancel: Callable[[], bool],
+) -> Cloud:
+    """Collect; see `nbinterp.model.Model.collect`. `progress` makes a bar from the number of rows and how many are done."""
+    positions = [selection.resolve(prompt) for prompt in prompts]
+    table = _rows_table(prompts, positions, labels)
+    first_row = np.cumsum([0, *map(len, positions)])
+    key = hashlib.sha256(
+        json.dumps([[p.ids for p in prompts], positions, [str(s) for s in sites], executor.info.revision]).encode()
+    ).hexdigest()
+    writer = CloudWriter(len(table), sites, executor.info, table, store=store, key=key)
+    missing = set(writer.missing.tolist())
+    todo = [i for i in range(len(prompts)) if not missing.isdisjoint(range(first_row[i], first_row[i + 1]))]
+    with progress(len(table), len(table) - len(missing)) as bar:
+        try:
+            for batch in _batches(todo, prompts, sites, executor):
+                if cancel():
+                    raise KeyboardInterrupt
+                states = executor.read([prompts[i] for i in batch], sites)
+                rows = np.concatenate([np.arange(first_row[i], first_row[i + 1]) for i in batch])
+                at = (
+                    np.repeat(np.arange(len(batch)), [len(positions[i]) for i in batch]),
+                    np.concatenate([positions[i] for i in batch]),
+                )
+                values = {site: state[at].float().cpu().numpy() for site, state in zip(sites, states, strict=True)}
+                writer.write(rows, values)
+                bar.update(len(rows))
+        except KeyboardInterrupt:
+            done = len(table) - len(writer.missing)
+            goes_on = "call collect again with the same store to go on" if store else "give store= to be able to go on"
+            raise CollectionStopped(
+                f"stopped after {done} of {len(table)} rows, which are in this exception's .partial; {goes_on}.",
+                writer.partial(),
+            ) from None
+    return writer.cloud()
+
+
+def _rows_table(
+    prompts: Sequence[TokenizedPrompt], positions: Sequence[tuple[int, ...]], labels: pd.DataFrame | None
+) -> pd.DataFrame:
+    rows = [
+        (p.text, i, p.tokens[t], t)
+        for i, (p, chosen) in enumerate(zip(prompts, positions, strict=True))
+        for t in chosen
+    ]
+    table = pd.DataFrame(rows, columns=["text", "prompt", "token", "position"])
+    if labels is None:
+        return table
+    clash = [c for c in labels.columns if c in table.columns]
+    if clash:
+        raise ValueError(f"got labels with the columns {clash}, which every cloud has itself; rename them.")
+    return table.join(labels.reset_index(drop=True), on="prompt")
+
+
+def _batches(
+    todo: Sequence[int], prompts: Sequence[TokenizedPrompt], sites: Sequence[Site], executor: Executor
+) -> list[list[int]]:
+    by_length: dict[int, list[int]] = {}
+    for i in sorted(todo, key=lambda i: len(prompts[i])):
+        by_length.setdefault(len(prompts[i]), []).append(i)
+    batches = []
+    for length, group in by_length.items():
+        size = executor.sizes.rows_of(length, sum(executor.sizes.read(site, length, length) for site in sites))
+        batches += [group[first : first + size] for first in range(0, len(group), size)]
+    return batches
