@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 import nbinterp as nb
-from benchmarks.pairs import Agreement, Row, Setting, alternate
+from benchmarks.pairs import Agreement, Row, Setting, alternate, compare
 from benchmarks.subjects import PEER, Subject, smollm2
 
 if TYPE_CHECKING:
@@ -26,9 +25,8 @@ def _row(subject: Subject, setting: Setting) -> Row:
     direction = subject.vector(LAYER)
     steer = nb.Steer(f"resid_post.{LAYER}", direction=direction, scale=1.0, tokens="all", steps="all")
 
-    def ours(turn: int) -> tuple[np.ndarray, np.ndarray]:
-        generated = subject.model.generate(nb.Experiment(PROMPT, steer), max_new_tokens=STEPS)
-        return np.ravel(generated.base), np.ravel(generated.changed)
+    def ours(turn: int) -> nb.Continuation:
+        return subject.model.generate(nb.Experiment(PROMPT, steer), max_new_tokens=STEPS)
 
     def theirs(turn: int) -> None:
         plain(subject)
@@ -36,27 +34,41 @@ def _row(subject: Subject, setting: Setting) -> Row:
 
     pairs = alternate(ours, theirs, setting.pairs(9), warm=1)
     got = ours(0)
-    base = plain(subject)
+    base = spoken(subject)
     add = torch.tensor(direction, dtype=torch.float32)
     hook = subject.raw_blocks[LAYER].register_forward_hook(lambda module, args, output: output + add)
-    changed = plain(subject)
+    changed = spoken(subject)
     hook.remove()
-    different = sum(not np.array_equal(a, b) for a, b in zip(got, (base, changed), strict=True))
-    assert len(base) == len(changed) == STEPS, "the model ended early: choose another prompt or strength"
-    assert not np.array_equal(base, changed), "the steering changes nothing: choose a larger strength"
+    assert len(base[0]) == len(changed[0]) == STEPS, "the model ended early: choose another prompt or strength"
+    assert base[0] != changed[0], "the steering changes nothing: choose a larger strength"
+    texts = (got.base[0].ids, got.changed[0].ids) == (base[0], changed[0])
+    probabilities = compare(
+        f"both texts of {STEPS} tokens, their probabilities, with a torch hook",
+        [got.base[0].probabilities, got.changed[0].probabilities],
+        [base[1], changed[1]],
+        scale=1.0,
+    )
     return Row(
         f"{subject.name}: generating {STEPS} tokens with a steering vector at every step, untouched and steered",
         "two plain calls of generate",
         0.75,
         "time",
         pairs,
-        Agreement(f"both texts of {STEPS} tokens with a torch hook", float(different)),
+        probabilities if texts else Agreement("both texts with a torch hook", float("inf")),
     )
 
 
 @PEER()
-def plain(subject: Subject) -> np.ndarray:
-    """Return the ids of the new tokens of one call of transformers' ``generate``."""
+def plain(subject: Subject, **more: bool) -> Any:
+    """Return what one call of transformers' ``generate`` gives."""
     ids = subject.ids(PROMPT)
-    out = subject.raw.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=STEPS)
-    return np.asarray(out[0, ids.shape[1] :])
+    return subject.raw.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=STEPS, **more)
+
+
+def spoken(subject: Subject) -> tuple[tuple[int, ...], list[float]]:
+    """Return the new tokens of one such call, and the probability that each had."""
+    out = plain(subject, return_dict_in_generate=True, output_logits=True)
+    ids = out.sequences[0, -len(out.logits) :]
+    return tuple(ids.tolist()), [
+        float(logits[0].softmax(-1)[token]) for logits, token in zip(out.logits, ids, strict=True)
+    ]

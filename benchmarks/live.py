@@ -71,11 +71,11 @@ def _row(subject: Subject, setting: Setting, n_tokens: int, layer: int, token: i
 
 
 def _floor(subject: Subject, setting: Setting, layer: int, ids: torch.Tensor, token: int) -> str:
-    """Say the least share of a raw pass that blocks from `layer` on and the unembedding can take.
+    """Say the share of a raw pass that cannot be left out: blocks from `layer` on, and the unembedding.
 
-    With few tokens the weights' way from memory takes the time, with many the multiplications by them; attention's own
-    work is left out. Where one token of many is touched, what is left is to read the weights once: that is timed, by raw
-    passes of one token, which read them all.
+    With few tokens the weights' way from memory takes the time (unless a large cache still has them from the last turn),
+    with many the multiplications by them; attention's own work is left out. Where one token of many is touched, what is
+    left is to read the weights once: that is timed, by raw passes of one token, which read them all.
     """
     blocks = [sum(p.numel() for p in block.parameters()) for block in subject.raw_blocks]
     unembedding = subject.raw.get_output_embeddings().weight.numel()
@@ -83,11 +83,11 @@ def _floor(subject: Subject, setting: Setting, layer: int, ids: torch.Tensor, to
     weights = (rest + unembedding) / (whole + unembedding)
     if token == 0:
         arithmetic = (rest * n_tokens + unembedding) / (whole * n_tokens + unembedding)
-        return f"floor {weights:.2f} of the weights' bytes, {arithmetic:.2f} of the multiplications"
+        return f"reads {weights:.2f} of the weights, does {arithmetic:.2f} of the multiplications"
 
     @PEER()
     def raw(length: int) -> None:
         subject.raw(ids[:, :length], use_cache=False, logits_to_keep=1)
 
     reading = alternate(lambda turn: raw(1), lambda turn: raw(n_tokens), setting.pairs(21), warm=2).quotient("time")
-    return f"floor {weights * float(np.median(reading)):.3f}, which is reading those weights once"
+    return f"reading its {weights:.2f} of the weights takes {weights * float(np.median(reading)):.3f}"

@@ -157,7 +157,7 @@ class ModelInfo:
         if site.head is not None and site.head >= heads:
             shared = f", each shared by {self.n_heads // heads} query heads" if heads < self.n_heads else ""
             raise ValueError(
-                f"got head {site.head} in {str(site)!r}; {self.name} has {heads} there{shared}: choose 0 to {heads - 1}."
+                f"got head {site.head} in {str(site)!r}; {self.name} has {heads} there{shared}: choose {'0' if heads == 1 else f'0 to {heads - 1}'}."
             )
         if site.is_path:
             self.position(site)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from nbinterp.interventions import Ablate, Intervention, Patch, Project, Rotate, Scale, Steer
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from nbinterp.anatomy import ModelInfo
+    from nbinterp.engine.verification import Verification
     from nbinterp.experiment import Experiment
     from nbinterp.sites import Site
     from nbinterp.tokens import TokenizedPrompt
@@ -70,6 +73,8 @@ class Result:
         Texts of the tokens.
     moved : tuple of mappings, one a prompt
         By the index of an intervention: how far it moved what it acts on, ‖after − before‖ / ‖before‖.
+    verifier : callable, optional
+        Computes a result again on the model that gave it; `Model.run` fills it in.
     """
 
     experiment: Experiment
@@ -80,6 +85,11 @@ class Result:
     activations: Mapping[Site, tuple[NDArray[np.float32], ...]]
     vocabulary: Vocabulary = field(repr=False)
     moved: tuple[Mapping[int, float], ...] = field(default=(), repr=False)
+    verifier: Callable[[Result], Verification] | None = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a stored result brings its numbers along, and not its model
+        return {name: value for name, value in vars(self).items() if name != "verifier"}
 
     @property
     def model(self) -> ModelInfo:
@@ -158,16 +168,177 @@ class Result:
         frames = [self.top(k, prompt=i).assign(prompt=p.text) for i, p in enumerate(self.prompts)]
         return pd.concat(frames, ignore_index=True)[["prompt", "token", "base", "changed", "difference"]]
 
+    def effects(self) -> pd.DataFrame:
+        """Return how much each intervention changed: one line for each prompt that it acts on, disabled ones left out.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``intervention`` (its index in the experiment), ``kind``, ``site``, ``tokens`` (a tuple of the texts of
+            the tokens acted on), ``prompt``, ``change`` (‖after − before‖ / ‖before‖ at its site and tokens; missing where
+            that is not known), and, of all interventions together, ``logit_change`` (max |changed − base| of the last
+            token's logits) and ``kl`` (the divergence KL(base ‖ changed) of the next token, in nats).
+        """
+        changes, divergences = np.abs(self.logits - self.base_logits).max(axis=-1), _kl(self.base_logits, self.logits)
+        rows = [
+            (
+                index,
+                type(act).__name__,
+                str(act.site),
+                tuple(self.prompts[p].tokens[i] for i in positions),
+                self.prompts[p].text,
+                self.moved[p].get(index, np.nan) if self.moved else np.nan,
+                changes[p],
+                divergences[p],
+            )
+            for index, act in enumerate(self.experiment.interventions)
+            for p, positions in self._acted(act).items()
+        ]
+        columns = ["intervention", "kind", "site", "tokens", "prompt", "change", "logit_change", "kl"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def _acted(self, act: Intervention) -> dict[int, tuple[int, ...]]:
+        """Return the prompts that an intervention acts on, each with the positions of its tokens."""
+        if not act.enabled:
+            return {}
+        found = {p: act.tokens.resolve(prompt) for p, prompt in enumerate(self.prompts)}
+        return {p: positions for p, positions in found.items() if positions}
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What has no effect, one sentence for each intervention and reason, in the order of the experiment.
+
+        An intervention changed nothing at its site when ‖after − before‖ is at most 4 eps of ‖before‖, where eps is the
+        distance from 1 to the next number in the model's precision (1.2e-7 in float32, 0.8 % in bfloat16). The answer did
+        not change when max |changed − base| of a prompt's logits is at most 4 eps of max |base|; and it cannot, whatever
+        other interventions do, where one acts behind the keys and values of the last layer and not on the last token.
+        """
+        sentences = []
+        for index, act in enumerate(self.experiment.interventions) if self.moved else ():
+            acted = self._acted(act)
+            still = {p: at for p, at in acted.items() if self.moved[p].get(index, np.nan) <= self._nothing}
+            moved = {p: at for p, at in acted.items() if p not in still}
+            late = {p: at for p, at in moved.items() if self._is_cut_off(act, p, at)}
+            lost = {p: at for p, at in moved.items() if p not in late and p in self._unchanged}
+            for found, what, why in (
+                (still, "changed nothing there", _why_nothing(act)),
+                (late, "cannot change the answer", "there only the last token's activation leads on to its logits"),
+                (lost, "changed its site and not the answer", "the logits are equal to rounding"),
+            ):
+                if found:
+                    sentences.append(f"{self._name(act, found)} {what}{self._in(found)}: {why}.")
+        return tuple(sentences)
+
+    @property
+    def _nothing(self) -> float:
+        return 4 * _EPS.get(self.model.dtype, _EPS["float32"])
+
+    @cached_property
+    def _unchanged(self) -> frozenset[int]:
+        """The prompts whose logits are equal to rounding."""
+        changes, sizes = np.abs(self.logits - self.base_logits).max(axis=-1), np.abs(self.base_logits).max(axis=-1)
+        return frozenset(np.flatnonzero(changes <= self._nothing * sizes).tolist())
+
+    def _is_cut_off(self, act: Intervention, prompt: int, positions: tuple[int, ...]) -> bool:
+        """Whether nothing leads from an activation to the last token's logits any more."""
+        late = act.site.layer == self.model.n_layers - 1 and act.site.component in _BEHIND_KEYS
+        return (late or act.site.component == "logits") and len(self.prompts[prompt]) - 1 not in positions
+
+    def _name(self, act: Intervention, acted: Mapping[int, tuple[int, ...]]) -> str:
+        """Return what an intervention is, and at which tokens of the first prompt that it acts on."""
+        p, positions = next(iter(acted.items()))
+        texts = [repr(self.prompts[p].tokens[i]) for i in positions]
+        more = f" and {len(texts) - 3} more tokens" if len(texts) > 3 else ""
+        where = "all tokens" if len(texts) == len(self.prompts[p]) > 1 else ", ".join(texts[:3]) + more
+        return f"{type(act).__name__} at {act.site}, at {where},"
+
+    def _in(self, acted: Mapping[int, tuple[int, ...]]) -> str:
+        text = self.prompts[next(iter(acted))].text
+        first = repr(text if len(text) <= 60 else text[:59] + "…")
+        if len(self.prompts) == 1:
+            return f" in {first}"
+        return f" in {len(acted)} of {len(self.prompts)} prompts, such as {first}"
+
+    def verify(self) -> Verification:
+        """Compute this result again in independent ways on the same model, and return how far each one differs.
+
+        Returns
+        -------
+        Verification
+            What was computed, with the tolerance; see `nbinterp.engine.verification.verify`.
+
+        Raises
+        ------
+        ValueError
+            When it does not come from an open model: made by hand, or read back from where it was stored.
+        """
+        if self.verifier is None:
+            raise ValueError(
+                "got a result that has no model to ask, because it was made by hand or stored; run its experiment again: model.run(result.experiment)."
+            )
+        return self.verifier(self)
+
     def __repr__(self) -> str:
-        acts = ", ".join(f"{type(a).__name__} at {a.site}" for a in self.experiment.interventions) or "untouched"
+        acts = ", ".join(f"{type(a).__name__} at {a.site}" for a in self.experiment.active) or "untouched"
         lines = [f"Result on {self.model} ({acts})"]
         for prompt, before, after in zip(self.prompts, self.base_said(), self.said(), strict=True):
             lines.append(f"  {prompt.text!r}: {before!r} → {after!r}")
-        return "\n".join(lines[:9] + ([f"  … {len(lines) - 9} more"] if len(lines) > 9 else []))
+        more = [f"  … {len(lines) - 9} more"] if len(lines) > 9 else []
+        return "\n".join([*lines[:9], *more, *(f"  ! {sentence}" for sentence in self.warnings)])
 
     def _repr_html_(self) -> str:
         shown = self.top(8).style.format(dict.fromkeys(("base", "changed", "difference"), "{:.1%}"), escape="html")
-        return f"<p>{html.escape(repr(self).splitlines()[0])}<br>{html.escape(repr(self.prompts[0].text))}</p>{shown.hide(axis='index').to_html()}"
+        title = "<br>".join(map(html.escape, (repr(self).splitlines()[0], repr(self.prompts[0].text))))
+        warnings = "".join(f"<p><strong>!</strong> {html.escape(sentence)}</p>" for sentence in self.warnings)
+        return f"<p>{title}</p>{warnings}{shown.hide(axis='index').to_html()}"
+
+
+_EPS = {"float64": 2.0**-23, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+# results hold float32, whatever the model computes in
+
+_BEHIND_KEYS = frozenset({"q", "pattern", "z", "attn_out", "resid_mid", "mlp_post", "mlp_out", "resid_post"})
+# what other tokens see of a token in a layer are its keys and values, and what these come from
+
+
+def _why_nothing(act: Intervention) -> str:
+    """Return what is known about why an intervention that changed nothing did not."""
+    match act:
+        case Steer(to=None, scale=0.0):
+            return "its scale is 0"
+        case Steer(to=None, direction=direction) if not direction.vector.any():
+            return "its direction is zero"
+        case Steer(to=None):
+            return "the step is too small beside the activation for the model's precision"
+        case Scale(factor=1.0):
+            return "its factor is 1"
+        case Rotate(by=0.0):
+            return "it turns by 0"
+        case Ablate(mean=None, resample=None):
+            return "the activation was zero there already"
+        case Ablate() | Patch():
+            return "what it puts there is what was there already"
+        case Scale(on=None):
+            return "the activation was zero there already"
+        case Scale() | Project(out=True):
+            return "the activation has no part in its subspace"
+        case Project():
+            return "the activation lay in its subspace already"
+        case _:
+            return "the activation was already where it moves it to"
+
+
+def _kl(base: NDArray[np.float32], changed: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the Kullback-Leibler divergence of each prompt's next token, in nats: ``[n_prompts]``."""
+    p, log_p, log_q = softmax(base), _log_softmax(base), _log_softmax(changed)
+    # a sum of rounded terms can fall below the zero that it stands for
+    divergence: NDArray[np.float64] = (p * (log_p - log_q)).sum(axis=-1).clip(0)
+    return divergence
+
+
+def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    normalised: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return normalised
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

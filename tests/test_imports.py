@@ -51,6 +51,7 @@ def test_every_exported_name_is_there_and_documented(name):
 
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(
-        AttributeError, match=r"module 'nbinterp' has no attribute 'Dail'; it has __version__, Ablate, Activations, Atlas, "
+        AttributeError,
+        match=r"module 'nbinterp' has no attribute 'Dail'; it has __version__, Ablate, Activations, Atlas, ",
     ):
         nb.Dail  # noqa: B018

@@ -57,7 +57,7 @@ def dissect(module: torch.nn.Module) -> Dissection:
         found = _Found(module, blocks, family, seen, n_heads)
         found.prove(has_eager)
     before, inside, after = _calls(seen, blocks)
-    grows, caches = _can_grow(module, blocks), _can_cache(module)
+    grows, caches = _can_grow(module, blocks), _can_cache(module, blocks)
     anatomy = Anatomy(before, inside, after, found.places, found.lacking, grows, caches, _beside(module, blocks))
     return Dissection(blocks, n_heads, found.n_kv_heads, found.d_head, found.d_mlp, anatomy)
 
@@ -152,12 +152,12 @@ def _watch(module: torch.nn.Module) -> dict[str, Any]:
     return seen
 
 
-def _close(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether two tensors are equal to within what sums in a precision may differ by."""
+def _close(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype, layers: int = 1) -> bool:
+    """Whether two tensors are equal to within what sums in a precision may differ by, after so many layers."""
     # NaN: weights that are not finite are for whoever reads activations to complain of
     a, b = a.float().nan_to_num(), b.float().nan_to_num()
     eps = torch.finfo(dtype).eps
-    tolerance = eps * (64 if eps < 1e-4 else 4)
+    tolerance = eps * (64 if eps < 1e-4 else 4) * layers**0.5
     return a.shape == b.shape and float((a - b).abs().max()) <= 1e-6 + tolerance * float(b.abs().max())
 
 
@@ -432,10 +432,10 @@ def _can_grow(module: torch.nn.Module, blocks: str) -> bool:
             return False
         finally:
             hook.remove()
-    return _close(both, alone.expand(2, -1, -1), alone.dtype)
+    return _close(both, alone.expand(2, -1, -1), alone.dtype, 4 * len(_at(module, blocks)))
 
 
-def _can_cache(module: torch.nn.Module) -> bool:
+def _can_cache(module: torch.nn.Module, blocks: str) -> bool:
     """Whether the last token's logits are the same when what came before it comes from the key-value cache."""
     from transformers import DynamicCache
 
@@ -448,4 +448,4 @@ def _can_cache(module: torch.nn.Module) -> bool:
             last = module(ids[:, -1:], past_key_values=cache, use_cache=True).logits[:, -1]
         except (RuntimeError, ValueError, IndexError, TypeError):
             return False
-    return len(cache.layers) > 0 and _close(last, whole, whole.dtype)
+    return len(cache.layers) > 0 and _close(last, whole, whole.dtype, 4 * len(_at(module, blocks)))

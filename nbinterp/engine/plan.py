@@ -9,14 +9,14 @@ key-value cache.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nbinterp.experiment import Experiment
-from nbinterp.tokens import Chat
+from nbinterp.tokens import Chat, TokenizedPrompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nbinterp.engine.sizes import Sizes
     from nbinterp.interventions import Intervention, Operation, Sources
     from nbinterp.sites import Site
-    from nbinterp.tokens import Prompt, Steps, TokenizedPrompt
+    from nbinterp.tokens import Prompt, Steps
 
 OVERHEAD = 20
 """How many tokens a block could run in the time that it takes to stream its weights from memory, on a processor.
@@ -165,12 +165,15 @@ class Plan:
         Prompts whose untouched runs are kept already.
     sizes : Sizes
         How much memory things take.
+    asked : int
+        Tokens of all prompts under interventions, those included of which nothing need be run.
     """
 
     model: ModelInfo
     stages: tuple[Stage, ...]
     known: frozenset[TokenizedPrompt] = field(repr=False)
     sizes: Sizes = field(repr=False)
+    asked: int
 
     @cached_property
     def batches(self) -> tuple[Batch, ...]:
@@ -199,8 +202,7 @@ class Plan:
     @property
     def naive_work(self) -> int:
         """Tokens times blocks of a full pass for each row, and for each prompt untouched."""
-        rows = sum(batch.length * len(batch.rows) for batch in self.batches)
-        return self.model.n_layers * (rows + sum(map(len, self.prompts)))
+        return self.model.n_layers * (self.asked + sum(map(len, self.prompts)))
 
     @property
     def share(self) -> float:
@@ -266,7 +268,7 @@ def make_plan(
         for p, prompt in enumerate(experiment.prompts):
             parser.add((e, p), experiment, tokens(prompt), experiment.read)
     prompts = parser.prompts
-    return Plan(sizes.model, tuple(parser.stages(sizes)), frozenset(filter(knows, prompts)), sizes)
+    return Plan(sizes.model, tuple(parser.stages(sizes)), frozenset(filter(knows, prompts)), sizes, parser.asked)
 
 
 def step_edits(
@@ -294,11 +296,13 @@ class _Parser:
         # what a changed run has to give to a patch is read from it: (row, sites to read)
         self._sources: dict[Hashable, tuple[Row, dict[Site, None]]] = {}
         self._rows: list[Row] = []
+        self.asked = 0
         self.prompts: dict[TokenizedPrompt, dict[Site, None]] = {}
 
     def add(self, key: Hashable, experiment: Experiment, prompt: TokenizedPrompt, reads: Iterable[Site]) -> None:
         """Add one prompt of an experiment."""
         row = self._row(key, experiment, prompt, tuple(reads))
+        self.asked += len(prompt) if experiment.active else 0
         self.prompts.setdefault(prompt, {}).update(dict.fromkeys(row.reads))
         if row.edits:
             self._rows.append(row)
@@ -310,6 +314,8 @@ class _Parser:
             if act.enabled and (edit := self.edit(index, act, prompt, act.tokens.resolve(prompt)))
         ]
         edits.sort(key=lambda edit: edit.at)  # stable: at one site the order of writing stays
+        while edits and (first := _needed_of(edits[0], prompt)) is not edits[0]:
+            edits[:1] = [first] if first else []
         join = self._join(edits[0]) if edits else self._model.n_layers
         start = min((min(edit.positions) for edit in edits), default=0) if self._anatomy.caches else 0
         return Row(key, prompt, tuple(edits), reads, join, start)
@@ -367,6 +373,7 @@ class _Parser:
     def _source(self, experiment: Experiment, prompt: TokenizedPrompt, site: Site) -> TokenizedPrompt | Experiment:
         """Note that a site is to be read in an experiment's run; return the run's key."""
         if experiment not in self._sources:
+            self.asked += len(prompt) if experiment.active else 0
             self._sources[experiment] = (self._row(experiment, experiment, prompt, ()), {})
         row, sites = self._sources[experiment]
         sites[site] = None
@@ -411,6 +418,25 @@ class _Parser:
             else:
                 found[source] = None
         return list(found)
+
+
+def _needed_of(first: Edit, prompt: TokenizedPrompt) -> Edit | None:
+    """Return what of a row's first edit can change anything, or None.
+
+    A token's activation depends on the tokens up to it only, so that an untouched prompt that begins alike has there
+    exactly what stands there already.
+    """
+    if not isinstance(first.value, Taken) or len(first.value.tokens) != len(first.positions):
+        return first
+    pairs = [
+        (at, (run, taken))
+        for at, (run, taken) in zip(first.positions, first.value.tokens, strict=True)
+        if not (isinstance(run, TokenizedPrompt) and at == taken and run.ids[: at + 1] == prompt.ids[: at + 1])
+    ]
+    if len(pairs) == len(first.positions):
+        return first
+    at, tokens = zip(*pairs, strict=True) if pairs else ((), ())
+    return replace(first, positions=at, value=Taken(tokens)) if pairs else None
 
 
 def _prompt(source: object) -> Prompt:

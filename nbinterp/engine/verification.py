@@ -10,14 +10,12 @@ import io
 import itertools
 import linecache
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from nbinterp.code import nnsight_code
 from nbinterp.engine.execute import Change, Executor, _array, _head, _shaped, _whole
@@ -25,6 +23,10 @@ from nbinterp.engine.live import MODEL_LOCK
 from nbinterp.engine.plan import Edit, Mean, Row, Taken, make_plan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
     from nbinterp.anatomy import ModelInfo
     from nbinterp.experiment import Experiment
     from nbinterp.results import Result
@@ -282,12 +284,12 @@ class _FullPasses:
         """Return attention over the keys of a prompt as attention over the padding too, none of which is attended to."""
         if value.shape[-1] % n_tokens:  # a single number for all keys
             return value
-        by_head = value.unflatten(-1, (-1, n_tokens))
+        by_head = value.reshape(*value.shape[:-1], -1, n_tokens)
         return torch.nn.functional.pad(by_head, (self._padding, 0)).flatten(-2)
 
     def _unpadded(self, features: torch.Tensor, site: Site, n_tokens: int) -> torch.Tensor:
         if site.component == "pattern":
-            by_head = features.unflatten(-1, (-1, self._padding + n_tokens))
+            by_head = features.reshape(len(features), -1, self._padding + n_tokens)
             return by_head[self._padding :, :, self._padding :].flatten(1)
         return features[self._padding :]
 
@@ -322,29 +324,17 @@ def _check_code(executor: Executor, experiment: Experiment, result: Result, tole
 
 def _by_code(executor: Executor, experiment: Experiment, script: str) -> Iterator[_Answer]:
     # nnsight reads a trace's source where linecache has it, and keeps what it read by the file's name
-    name = f"<to_code of {experiment.fingerprint}, {next(_SCRIPTS)}>"
+    name = f"<nbinterp to_code {next(_SCRIPTS)}>"
     linecache.cache[name] = (len(script), None, script.splitlines(keepends=True), name)
     space: dict[str, Any] = {"__name__": name, "model": executor.nnsight}
     try:
-        with MODEL_LOCK, _same_attention(executor), contextlib.redirect_stdout(io.StringIO()):
+        with MODEL_LOCK, contextlib.redirect_stdout(io.StringIO()):
             exec(compile(script, name, "exec"), space)  # noqa: S102 — our own text, in which the user's is data
     finally:
         del linecache.cache[name]
     for p, logits in enumerate(space["logits"]):
         found = space["activations"][p] if experiment.read else {}
         yield _Answer(p, True, _array(logits), {site: _array(found[str(site)]) for site in experiment.read})
-
-
-@contextlib.contextmanager
-def _same_attention(executor: Executor) -> Iterator[None]:
-    """Leave the way in which attention is computed as it is, whatever a script switches to."""
-    config = executor.nnsight._module.config
-    before = config._attn_implementation
-    try:
-        yield
-    finally:
-        if config._attn_implementation != before:
-            config._attn_implementation = before
 
 
 def _worst(result: Result, answers: Iterator[_Answer]) -> tuple[float, str]:

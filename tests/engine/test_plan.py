@@ -116,6 +116,22 @@ def test_the_source_of_a_patch_is_run_too():
     assert (run.text, position) == ("x y z", 2)
 
 
+def test_what_a_prompt_that_begins_alike_has_there_already_is_not_patched():
+    def patch(**tokens):
+        return plan([Experiment("a b c d", Patch("resid_post.1", source="a b x d", **tokens))]).batches
+
+    assert not patch(tokens=1)
+    assert not patch(tokens=[0, 1])
+    (batch,) = patch()
+    (row,) = batch.rows
+    assert (row.start, row.edits[0].positions) == (2, (2, 3))
+    # elsewhere than at its own place, and after something else was changed, it is not what stands there
+    assert patch(tokens=1, source_tokens=0)
+    acts = [Ablate("resid_post.0", tokens=0), Patch("resid_post.1", source="a b x d", tokens=1)]
+    (batch,) = plan([Experiment("a b c d", acts)]).batches
+    assert len(batch.rows[0].edits) == 2
+
+
 def test_a_changed_source_runs_before_what_takes_from_it():
     inner = Experiment("x y", Ablate("resid_post.0", tokens=0))
     middle = Experiment("a b", Patch("attn_out.2", source=inner, tokens=0))
