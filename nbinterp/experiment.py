@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -289,6 +289,10 @@ class Experiment:
         """A short checksum of `to_json`, the same on every machine."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
 
+    def plan(self, model: _Planner) -> Any:
+        """Return what a model would run for this, and at what cost: see `nbinterp.Model.plan`."""
+        return model.plan(self)
+
     def to_code(self) -> str:
         """Return the experiment as a script of plain nnsight, which runs without nbinterp and gives the same logits.
 
@@ -309,6 +313,10 @@ class Experiment:
             choices = f"choose from {-n} to {n - 1}" if n else "add one with with_(…)"
             raise IndexError(f"got the index {index} of an intervention; this experiment has {n}: {choices}.")
         return index % n
+
+
+class _Planner(Protocol):
+    def plan(self, experiments: Experiment, /) -> Any: ...
 
 
 def _check_intervention(act: object) -> None:

@@ -289,6 +289,7 @@ class Model:
         return self._planned([(e if isinstance(e, Experiment) else Experiment(e)).on(self.info) for e in given])
 
     def _planned(self, bound: Sequence[Experiment]) -> Plan:
+        self._executor.refresh()
         return make_plan(bound, self.tokens, self._executor.sizes, self._executor.knows)
 
     def _runs(self, plan: Plan, progress: bool, cancel: Callable[[], bool]) -> Iterator[tuple[Hashable, Run]]:

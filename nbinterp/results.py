@@ -208,15 +208,16 @@ class Result:
     def warnings(self) -> tuple[str, ...]:
         """What has no effect, one sentence for each intervention and reason, in the order of the experiment.
 
-        An intervention changed nothing at its site when ‖after − before‖ is at most 4 eps of ‖before‖, where eps is the
-        distance from 1 to the next number in the model's precision (1.2e-7 in float32, 0.8 % in bfloat16). The answer did
-        not change when max |changed − base| of a prompt's logits is at most 4 eps of max |base|; and it cannot, whatever
-        other interventions do, where one acts behind the keys and values of the last layer and not on the last token.
+        An intervention changed nothing at its site when ‖after − before‖ is at most eps ‖before‖, where eps is the distance
+        from 1 to the next number in the model's precision: 1.2e-7 in float32, 0.001 in float16, 0.008 in bfloat16. The
+        answer did not change when max |changed − base| of a prompt's logits is at most what rounding alone does to max
+        |base|: 16 eps in float32, 4 eps in half precision. And it cannot change, whatever other interventions do, where
+        one acts behind the keys and values of the last layer and not on the last token.
         """
         sentences = []
         for index, act in enumerate(self.experiment.interventions) if self.moved else ():
             acted = self._acted(act)
-            still = {p: at for p, at in acted.items() if self.moved[p].get(index, np.nan) <= self._nothing}
+            still = {p: at for p, at in acted.items() if self.moved[p].get(index, np.nan) <= self._eps}
             moved = {p: at for p, at in acted.items() if p not in still}
             late = {p: at for p, at in moved.items() if self._is_cut_off(act, p, at)}
             lost = {p: at for p, at in moved.items() if p not in late and p in self._unchanged}
@@ -230,14 +231,16 @@ class Result:
         return tuple(sentences)
 
     @property
-    def _nothing(self) -> float:
-        return 4 * _EPS.get(self.model.dtype, _EPS["float32"])
+    def _eps(self) -> float:
+        # results hold float32, whatever the model computes in
+        return {"float16": 2.0**-10, "bfloat16": 2.0**-7}.get(self.model.dtype, 2.0**-23)
 
     @cached_property
     def _unchanged(self) -> frozenset[int]:
         """The prompts whose logits are equal to rounding."""
         changes, sizes = np.abs(self.logits - self.base_logits).max(axis=-1), np.abs(self.base_logits).max(axis=-1)
-        return frozenset(np.flatnonzero(changes <= self._nothing * sizes).tolist())
+        rounding = self._eps * (4 if self.model.dtype in ("float16", "bfloat16") else 16)
+        return frozenset(np.flatnonzero(changes <= rounding * sizes).tolist())
 
     def _is_cut_off(self, act: Intervention, prompt: int, positions: tuple[int, ...]) -> bool:
         """Whether nothing leads from an activation to the last token's logits any more."""
@@ -293,11 +296,8 @@ class Result:
         return f"<p>{title}</p>{warnings}{shown.hide(axis='index').to_html()}"
 
 
-_EPS = {"float64": 2.0**-23, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
-# results hold float32, whatever the model computes in
-
+# what other tokens see of a token in a layer are its keys and values, and what these come from; not these
 _BEHIND_KEYS = frozenset({"q", "pattern", "z", "attn_out", "resid_mid", "mlp_post", "mlp_out", "resid_post"})
-# what other tokens see of a token in a layer are its keys and values, and what these come from
 
 
 def _why_nothing(act: Intervention) -> str:

@@ -113,10 +113,26 @@ class Executor:
         self._memory_bound = memory_bound
         self._kept: OrderedDict[tuple[int, ...], _Kept] = OrderedDict()
         self._means: dict[Hashable, torch.Tensor] = {}
-        parameter = next(module.parameters())
-        self.like: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
+        self._state = self._weights_state()
         self._weights = sum(p.nbytes for p in module.parameters())
         self._last_only = "logits_to_keep" in inspect.signature(module.forward).parameters
+
+    @property
+    def like(self) -> dict[str, Any]:
+        """Precision and device of the model's weights, and so of its activations."""
+        parameter = next(self.nnsight._module.parameters())
+        return {"dtype": parameter.dtype, "device": parameter.device}
+
+    def _weights_state(self) -> int:
+        # a parameter counts the operations that changed it in place
+        return hash(tuple((id(p), p._version, p.dtype, p.device) for p in self.nnsight._module.parameters()))
+
+    def refresh(self) -> None:
+        """Drop what is kept where the weights were changed, or moved, since."""
+        state = self._weights_state()
+        if state != self._state:
+            self._state = state
+            self.forget()
 
     @property
     def memory_bound(self) -> int:
@@ -162,6 +178,7 @@ class Executor:
         key, Run
             The untouched run of each prompt under the prompt, and the changed runs under their rows' keys.
         """
+        self.refresh()
         for stage in plan.stages:
             # what this stage needs stays within reach even when it outgrows what is kept between plans
             kept: dict[tuple[int, ...], _Kept] = {}

@@ -320,3 +320,62 @@ def test_results_never_change_afterwards(small):
     assert np.abs(again.activations[again.experiment.read[0]][0]).max() > 0
     small.run(Experiment(PROMPTS[0], Ablate("resid_post.0")))
     same(result.base_logits, kept)
+
+
+def test_weights_that_are_changed_or_moved_are_noticed(tokenizer):
+    model = nb.Model.open(random_module("llama"), tokenizer=tokenizer, device="cpu")
+    module = model.nnsight._module
+    experiment = Experiment(PROMPTS[0], Scale("mlp_out.2", factor=0.5, tokens=3))
+    edit = ("mlp_out.2", [3], lambda x: 0.5 * x)
+    model.run(experiment)
+    with torch.no_grad():
+        module.model.layers[0].mlp.down_proj.weight.mul_(0.5)
+    same(model.run(experiment).logits[0], hooked(model, PROMPTS[0], [edit])[0])
+    module.double()
+    result = model.run(experiment)
+    same(result.logits[0], hooked(model, PROMPTS[0], [edit])[0], 1e-6)
+    same(result.base_logits[0], hooked(model, PROMPTS[0])[0], 1e-6)
+
+
+def test_a_sweep_is_each_of_its_points(small):
+    v = vectors(small, 1)[0]
+    metric = nb.logit_difference(" Paris", " Rome")
+
+    def make(layer, token, scale):
+        return Steer(f"resid_post.{layer}", direction=v, scale=scale, tokens=token)
+
+    axes = {"layer": [0, 2, 3], "token": [0, 3, -1], "scale": [0.0, 2.0]}
+    sweep = small.sweep(
+        PROMPTS[1], make, metric=metric, control=lambda layer, token, scale: Scale("z.0", factor=1.0), **axes
+    )
+    assert sweep.values.dims == ("layer", "token", "scale")
+    for line in sweep.frame().itertuples():
+        result = small.run(Experiment(PROMPTS[1], make(line.layer, line.token, line.scale)))
+        (expected,) = result.logit_difference(" Paris", " Rome")["changed"]
+        assert line.logit_difference == pytest.approx(expected, abs=1e-3)
+        assert line.control == pytest.approx(sweep.base, abs=1e-3)
+
+
+def test_a_point_that_changes_nothing_is_the_untouched_model(small):
+    sweep = small.sweep(
+        PROMPTS[1],
+        lambda source: Patch("resid_post.1", source=source, tokens=0),
+        metric=nb.probability(" Paris"),
+        source=[PROMPTS[1], "The end", PROMPTS[2]],
+    )
+    assert sweep.values.values[0] == sweep.values.values[1] == sweep.base
+    assert sweep.values.values[2] != sweep.base
+
+
+def test_the_plan_is_what_is_run(small):
+    experiment = Experiment(PROMPTS, Ablate("resid_post.1", tokens=-1), read="resid_post.3")
+    small._executor.forget()
+    plan = experiment.plan(small)
+    assert len(plan.prompts) == 3
+    assert not plan.known
+    small.run(experiment)
+    plan = small.plan(experiment)
+    assert len(plan.known) == 3
+    # the last token through blocks 2 and 3, of three prompts
+    assert plan.work == 6
+    assert "3 changed rows in" in plan._repr_html_()
