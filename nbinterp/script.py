@@ -204,18 +204,19 @@ class Script:
         todo.sort(key=lambda pair: self.model.position(pair[0]))
         body: list[str] = []
         defined: dict[str, str] = {}
-        needs: set[str] = set()
+        attentions: dict[str, None] = {}
         for site, lines in todo:
             spot = Spot(site, self.model)
-            needs |= spot.needs
+            self.needs |= spot.needs
+            if spot.attention:
+                attentions[spot.attention] = None
             if defined.get(spot.name) != spot.tensor:
                 body.append(f"{spot.name} = {spot.tensor}")
                 defined[spot.name] = spot.tensor
             body += lines
         if ends:
             body.append("last = model.output.logits[0, -1].clone().save()")
-        self.needs |= needs
-        contexts = "eager(), torch.no_grad()" if "eager" in needs else "torch.no_grad()"
+        contexts = f"eager({', '.join(attentions)}), torch.no_grad()" if attentions else "torch.no_grad()"
         return [f"with {contexts}, model.trace({given}):", *(f"    {line}" for line in body)]
 
     def _change(self, number: int, act: Intervention, tokens: str, value: str = "value") -> list[str]:

@@ -85,8 +85,11 @@ def only_row(value):
 '''
 _EAGER = '''
 @contextlib.contextmanager
-def eager():
-    """Have attention computed step by step: its faster ways make no pattern."""
+def eager(*attentions):
+    """Have attention computed step by step, and make the steps known: its faster ways make no pattern."""
+    for attention in attentions:
+        # nnsight rewrites a module's forward pass when its source is first asked for, and not while it runs
+        attention.source
     module = model._module
     before = module.config._attn_implementation
 
@@ -186,7 +189,13 @@ class Spot:
     @property
     def needs(self) -> set[str]:
         """Which snippets that takes."""
-        return {"only_row"} if self.site.is_path else {"eager"} if self.site.component == "pattern" else set()
+        return {"only_row"} if self.site.is_path else {"eager"} if self.attention else set()
+
+    @property
+    def attention(self) -> str | None:
+        """The module inside whose source the site is; None where it is at the end of a module."""
+        path, inside, _ = self.model.event(self.site)[0].partition(".source.")
+        return _attribute(path, self.model) if inside else None
 
     def features(self, tokens: str) -> str:
         """Return the activations ``[n_tokens, n_features]`` at tokens, which are written as an index."""

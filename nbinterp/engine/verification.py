@@ -364,7 +364,7 @@ def _difference(a: NDArray[np.float32], b: NDArray[np.float32], base: NDArray[np
         # equal infinities, and zeros of a site that has nothing, do not differ
         apart = np.where(a == b, 0, np.abs(a.astype(np.float64) - b)).max(-1)
         relative = np.where(apart == 0, 0, apart / size)
-    return float(np.nan_to_num(relative, nan=np.inf).max())
+    return float(np.where(np.isnan(relative), np.inf, relative).max())
 
 
 def _short(text: str) -> str:
