@@ -48,6 +48,7 @@ def _row(subject: Subject, setting: Setting, token: int, wanted: float, *, seen:
     pairs = alternate(ours, theirs, setting.pairs(9), warm=1)
     with PEER():
         scale_of_logits = float(subject.raw(subject.ids(prompt(0)), logits_to_keep=1).logits.abs().max())
+    done = subject.multiplications(subject.n_layers - LAYER - 1, N_TOKENS if token == 0 else 1)
     return Row(
         f"{subject.name}: curve of 41 strengths at layer {LAYER}, {N_TOKENS} tokens, "
         f"{'first' if token == 0 else 'last'} token touched, prompt {'seen before' if seen else 'new'}",
@@ -56,6 +57,7 @@ def _row(subject: Subject, setting: Setting, token: int, wanted: float, *, seen:
         "speed",
         pairs,
         compare("41 logit differences with nnsight", ours(1), theirs(1), scale=scale_of_logits),
+        (f"does {done / subject.multiplications(subject.n_layers, N_TOKENS, N_TOKENS):.2f} of its multiplications",),
     )
 
 

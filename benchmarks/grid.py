@@ -69,6 +69,11 @@ def _row(subject: Subject, setting: Setting, name: str, peer: Callable[[str, str
     pairs = alternate(ours, theirs, setting.pairs(5), warm=0)
     with PEER():
         scale_of_logits = float(subject.raw(subject.ids(prompts(0)[1]), logits_to_keep=1).logits.abs().max())
+    done = sum(
+        subject.multiplications(subject.n_layers - layer, N_TOKENS - token)
+        for layer in range(subject.n_layers)
+        for token in range(N_TOKENS)
+    ) / (subject.n_layers * N_TOKENS * subject.multiplications(subject.n_layers, N_TOKENS, N_TOKENS))
     return Row(
         _work(subject),
         name,
@@ -81,6 +86,7 @@ def _row(subject: Subject, setting: Setting, name: str, peer: Callable[[str, str
             results["theirs"],
             scale=scale_of_logits,
         ),
+        (f"does {done:.2f} of its multiplications",),
     )
 
 

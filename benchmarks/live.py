@@ -77,12 +77,10 @@ def _floor(subject: Subject, setting: Setting, layer: int, ids: torch.Tensor, to
     with many the multiplications by them; attention's own work is left out. Where one token of many is touched, what is
     left is to read the weights once: that is timed, by raw passes of one token, which read them all.
     """
-    blocks = [sum(p.numel() for p in block.parameters()) for block in subject.raw_blocks]
-    unembedding = subject.raw.get_output_embeddings().weight.numel()
-    rest, whole, n_tokens = sum(blocks[layer:]), sum(blocks), ids.shape[1]
-    weights = (rest + unembedding) / (whole + unembedding)
+    n, n_tokens, (block, unembedding) = subject.n_layers, ids.shape[1], subject.sizes
+    weights = (block * (n - layer) + unembedding) / (block * n + unembedding)
     if token == 0:
-        arithmetic = (rest * n_tokens + unembedding) / (whole * n_tokens + unembedding)
+        arithmetic = subject.multiplications(n - layer, n_tokens) / subject.multiplications(n, n_tokens)
         return f"reads {weights:.2f} of the weights, does {arithmetic:.2f} of the multiplications"
 
     @PEER()

@@ -84,6 +84,17 @@ class Subject:
         """Return the token ids ``[1, n_tokens]``."""
         return torch.tensor([self.tokenizer(text)["input_ids"]])
 
+    @functools.cached_property
+    def sizes(self) -> tuple[int, int]:
+        """Number of weights of a block, and of the unembedding."""
+        blocks = [sum(p.numel() for p in block.parameters()) for block in self.raw_blocks]
+        return sum(blocks) // len(blocks), self.raw.get_output_embeddings().weight.numel()
+
+    def multiplications(self, n_blocks: int, n_tokens: int, n_logits: int = 1) -> int:
+        """Return how many multiplications by weights so many blocks, tokens and last logits take, attention's own left out."""
+        block, unembedding = self.sizes
+        return block * n_blocks * n_tokens + unembedding * n_logits
+
     def vector(self, layer: int, seed: int = 0) -> np.ndarray:
         """Return a direction ``[d_model]`` as long as the residual stream typically is after a layer."""
         seen: list[torch.Tensor] = []

@@ -84,7 +84,7 @@ def _refuse_functions(experiment: Experiment) -> None:
     for act in experiment.interventions:
         if any(isinstance(selection, Chosen) for selection in _selections(act)):
             raise TypeError(
-                f"got a {type(act).__name__} at {act.site} whose tokens a function chooses, which cannot be written as code; "
+                f"got {act._name} at {act.site} whose tokens a function chooses, which cannot be written as code; "
                 "choose them by index, slice, text, regex or role instead."
             )
         if isinstance(act, Patch) and is_experiment(act.source):

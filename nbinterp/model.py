@@ -22,12 +22,13 @@ from nbinterp.engine.generation import Transcript, generate
 from nbinterp.engine.live import Latest
 from nbinterp.engine.loading import load
 from nbinterp.engine.plan import Plan, make_plan
+from nbinterp.engine.verification import verify
 from nbinterp.experiment import Experiment, Generation
 from nbinterp.metrics import Metric
 from nbinterp.results import Result, Vocabulary
 from nbinterp.sites import COMPONENTS, UNLAYERED, Site
 from nbinterp.sweeps import Sweep, grid
-from nbinterp.tokens import SHORTHANDS, Chat, Prompt, TokenizedPrompt, TokensLike, as_prompt, select_tokens
+from nbinterp.tokens import SHORTHANDS, Chat, Positions, Prompt, TokenizedPrompt, TokensLike, as_prompt, select_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -479,7 +480,8 @@ class Model:
             {site: tuple(run.activations[site] for run in base) for site in experiment.read},
             {site: tuple(run.activations[site] for run in changed) for site in experiment.read},
             self._vocabulary,
-            tuple(run.moved for run in changed),
+            tuple(_moved(experiment, run) for run in changed),
+            functools.partial(verify, self._executor, self.tokens),
         )
 
     def collect(
@@ -551,6 +553,12 @@ class Model:
             return _progress(progress, total=total, initial=done)
 
         return collect(self._executor, tokenized, wanted, selection, labels, store, bar, cancel)
+
+
+def _moved(experiment: Experiment, run: Run) -> dict[int, float]:
+    """Return how far each intervention moved what it acts on; one that need not be run moves nothing."""
+    acts = [index for index, act in enumerate(experiment.interventions) if act.enabled and act.tokens != Positions(())]
+    return dict.fromkeys(acts, 0.0) | dict(run.moved)
 
 
 def _changed(plan: Plan) -> list[int]:

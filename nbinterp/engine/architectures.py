@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,14 +23,11 @@ class Family:
         By component: the path of a module and its end; inside the block for components with a layer.
     fused : tuple of str
         How queries, keys and values may lie in the output of one module, where they do: see `layout`.
-    config : mapping
-        What the configuration of such a model says, where modules do not tell.
     """
 
     blocks: str
     sites: Mapping[str, str]
     fused: tuple[str, ...] = ()
-    config: Mapping[str, object] = field(default_factory=dict)
 
 
 LLAMA = {
@@ -90,7 +87,6 @@ FALCON = {
     "mlp_post": "mlp.dense_4h_to_h.input",
     "mlp_out": "mlp.dense_4h_to_h.output",
 }
-FALCON_RW = FALCON | {"pattern": "self_attention.source.F_softmax_1.output"}
 
 FAMILIES = (
     Family("model.layers", LLAMA | _NORMED_TWICE),  # Gemma 2, Gemma 3
@@ -98,8 +94,7 @@ FAMILIES = (
     Family("model.layers", LLAMA | _PHI | _PHI_MLP),  # Phi 1, 1.5, 2
     Family("model.layers", LLAMA | dict.fromkeys("qkv", "self_attn.qkv_proj.output"), ("in a row",)),  # Phi 3, Phi 4
     Family("transformer.h", GPT2, ("stacked",)),  # GPT-2
-    Family("transformer.h", FALCON_RW, ("by head",), {"alibi": True}),
-    Family("transformer.h", FALCON, ("by group", "in a row", "by head"), {"model_type": "falcon"}),
+    Family("transformer.h", FALCON, ("by group", "in a row", "by head")),  # Falcon
     Family("gpt_neox.layers", NEOX, ("by head",)),  # GPT-NeoX, Pythia
     Family("model.decoder.layers", OPT),
 )

@@ -48,14 +48,15 @@ def dissect(module: torch.nn.Module) -> Dissection:
         When its blocks cannot be found, or do not hand the residual stream from one to the next.
     """
     blocks = find_blocks(module)
-    with eager(module) as has_eager:
+    says_the_same = _can_eager(module, blocks)
+    with eager(module) as stepwise:
         seen = _watch(module)
         _check_stream(module, blocks, seen)
         family = _family(module, blocks)
         config: Any = module.config
         n_heads: int = config.num_attention_heads
         found = _Found(module, blocks, family, seen, n_heads)
-        found.prove(has_eager)
+        found.prove(stepwise, says_the_same)
     before, inside, after = _calls(seen, blocks)
     grows, caches = _can_grow(module, blocks), _can_cache(module, blocks)
     anatomy = Anatomy(before, inside, after, found.places, found.lacking, grows, caches, _beside(module, blocks))
@@ -180,11 +181,8 @@ def _family(module: torch.nn.Module, blocks: str) -> Family:
         ends = [end for component, end in family.sites.items() if component != "embed"]
         return sum(_at(block, end.partition(".source.")[0].rpartition(".")[0]) is not None for end in ends)
 
-    def says(family: Family) -> bool:
-        return all(getattr(module.config, name, None) == value for name, value in family.config.items())
-
     # max takes the first of equals
-    return max((family for family in FAMILIES if family.blocks == blocks and says(family)), key=fit)
+    return max((family for family in FAMILIES if family.blocks == blocks), key=fit)
 
 
 class _Found:
@@ -217,12 +215,23 @@ class _Found:
         if "mlp_post" in self.places:
             self.d_mlp = self._width("mlp_post")
 
-    def prove(self, has_eager: bool) -> None:
-        """Drop what does not do what its name says."""
+    def prove(self, stepwise: bool, says_the_same: bool) -> None:
+        """Drop what does not do what its name says.
+
+        Parameters
+        ----------
+        stepwise : bool
+            Whether attention is computed step by step now.
+        says_the_same : bool
+            Whether the model says the same then as it does otherwise.
+        """
         finite = bool(torch.isfinite(self.seen["output"]).all())
-        self._share_heads_out(has_eager, finite)
-        if not has_eager:
-            self._drop("this model cannot compute attention step by step (attn_implementation='eager')", "pattern")
+        self._share_heads_out(stepwise and finite)
+        if not says_the_same:
+            self._drop(
+                "this model does not say the same when attention is computed step by step (attn_implementation='eager')",
+                "pattern",
+            )
         if finite:
             self._prove_sums()
         for component in COMPONENTS:
@@ -276,7 +285,7 @@ class _Found:
     def _equal(self, a: torch.Tensor, b: torch.Tensor) -> bool:
         return _close(a, b.to(a.device), self.dtype)
 
-    def _share_heads_out(self, has_eager: bool, finite: bool) -> None:
+    def _share_heads_out(self, provable: bool) -> None:
         """Find which features are which head's queries, keys and values, and prove it on the pattern of the first block."""
         heads = [c for c in ("q", "k", "v") if c in self.places]
         if len(heads) < 3 or not self.d_head:
@@ -293,7 +302,7 @@ class _Found:
                 if part is not None:
                     place = replace(place, split=part.split, axis=part.axis, start=part.start, length=part.length)
                 self.places[component] = place
-            if not (has_eager and finite) or self._heads_are_right():
+            if not provable or self._heads_are_right():
                 return
         self._drop("its queries, keys and values lie in an order that nbinterp does not know", *heads, "pattern")
 
@@ -412,6 +421,16 @@ def _beside(module: torch.nn.Module, blocks: str) -> int:
     finally:
         hook.remove()
     return found[0]
+
+
+def _can_eager(module: torch.nn.Module, blocks: str) -> bool:
+    """Whether the model says the same when its attention is computed step by step."""
+    with torch.no_grad():
+        plain = module(_ids(module), use_cache=False).logits
+        with eager(module) as possible:
+            return possible and _close(
+                module(_ids(module), use_cache=False).logits, plain, plain.dtype, 4 * len(_at(module, blocks))
+            )
 
 
 def _can_grow(module: torch.nn.Module, blocks: str) -> bool:

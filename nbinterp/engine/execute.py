@@ -86,7 +86,8 @@ class Change:
         where = slice(None) if head is None else slice(head * width, (head + 1) * width)
         old = features[positions, where]
         new = self.edit.operation.function(old, **self.arguments, **self.edit.operation.numbers)
-        self.moved = (new - old).norm() / old.norm().clamp_min(torch.finfo(torch.float32).tiny)
+        # in float32: the norm of a long vector overflows in float16
+        self.moved = (new - old).float().norm() / old.float().norm().clamp_min(torch.finfo(torch.float32).tiny)
         features[positions, where] = new
 
 
@@ -224,6 +225,10 @@ class Executor:
         stack.enter_context(MODEL_LOCK)
         if any(site.component == "pattern" for site in sites):
             stack.enter_context(eager(self.nnsight._module))
+            # nnsight opens a module's source when it is first asked for, which is too late once the module runs
+            for layer in {site.layer for site in sites if site.component == "pattern"}:
+                path = self.info.event(Site("pattern", layer))[0].partition(".source.")[0]
+                _ = self.nnsight.get(path).source
         return stack
 
     def _logits_of(self, sites: Sequence[Site]) -> dict[str, int]:

@@ -291,6 +291,10 @@ class _FullPasses:
         if site.component == "pattern":
             by_head = features.reshape(len(features), -1, self._padding + n_tokens)
             return by_head[self._padding :, :, self._padding :].flatten(1)
+        if len(features) != self._padding + n_tokens:  # some module's own tensor; unpadded it is compared as it is
+            if self._padding:
+                raise _NotPossible(f"the tensor at {site} has no axis of tokens")
+            return features
         return features[self._padding :]
 
 
@@ -332,9 +336,9 @@ def _by_code(executor: Executor, experiment: Experiment, script: str) -> Iterato
             exec(compile(script, name, "exec"), space)  # noqa: S102 — our own text, in which the user's is data
     finally:
         del linecache.cache[name]
-    for p, logits in enumerate(space["logits"]):
+    for p in range(len(experiment.prompts)):
         found = space["activations"][p] if experiment.read else {}
-        yield _Answer(p, True, _array(logits), {site: _array(found[str(site)]) for site in experiment.read})
+        yield _Answer(p, True, _array(space["logits"][p]), {site: _array(found[str(site)]) for site in experiment.read})
 
 
 def _worst(result: Result, answers: Iterator[_Answer]) -> tuple[float, str]:

@@ -1,5 +1,7 @@
 """Every site of every family against plain PyTorch hooks: read, and changed."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from nbinterp.sites import COMPONENTS, HEADED, UNLAYERED
 from tests.engine.oracle import hooked, same
 
 PROMPT = "If this month is March, next month is"
+# transformers adds Falcon's alibi twice when it computes attention step by step, and so says something else then
+NO_PATTERN = {"falcon_rw": {"pattern"}}
 PARALLEL = ("phi", "gpt_neox", "falcon_7b", "falcon_40b")
 
 
@@ -23,7 +27,7 @@ def sites(model, layer):
 
 
 def test_each_family_has_all_components_but_those_that_its_blocks_do_not_have(small):
-    lacking = {"resid_mid"} if small.info.name in PARALLEL else set()
+    lacking = {"resid_mid"} if small.info.name in PARALLEL else NO_PATTERN.get(small.info.name, set())
     assert set(small.info.anatomy.lacking) == lacking
     assert set(small.info.anatomy.places) == set(COMPONENTS) - lacking
     assert small.info.anatomy.grows
@@ -57,6 +61,19 @@ def test_a_change_at_each_site_is_what_hooks_do(small):
             raise AssertionError(f"{site} at {at}: {error}") from None
 
 
+def without_pattern_it_says_so(test):
+    """Run a test of the pattern, or see it refused by a model that has none."""
+
+    @functools.wraps(test)
+    def tested(small):
+        if small.info.name not in NO_PATTERN:
+            return test(small)
+        with pytest.raises(ValueError, match="which falcon_rw .* does not have: this model does not say the same when"):
+            test(small)
+
+    return tested
+
+
 def pattern_by_hand(model, layer):
     """Attention probabilities ``[n_heads, n_query, n_key]`` as the module itself returns them."""
     module, seen = model.nnsight._module, []
@@ -73,6 +90,7 @@ def pattern_by_hand(model, layer):
     return seen[0].numpy()
 
 
+@without_pattern_it_says_so
 def test_patterns_are_what_the_modules_return(small):
     result = small.run(Experiment(PROMPT, read=["pattern.1", "pattern.2.3"]))
     pattern = result.activations[Site("pattern", 1)][0]
@@ -81,6 +99,7 @@ def test_patterns_are_what_the_modules_return(small):
     same(result.activations[Site("pattern", 2, 3)][0], pattern_by_hand(small, 2)[3])
 
 
+@without_pattern_it_says_so
 def test_a_changed_pattern_mixes_the_values_anew(small):
     """Hand-computed head: z = pattern · v, with the value heads that the query heads share."""
     group = small.info.n_heads // small.info.n_kv_heads
@@ -97,6 +116,7 @@ def test_a_changed_pattern_mixes_the_values_anew(small):
     same(result.activations[Site("z", 2)][0], z)
 
 
+@without_pattern_it_says_so
 def test_the_attention_implementation_is_as_it_was(small):
     before = small.nnsight._module.config._attn_implementation
     small.run(Experiment(PROMPT, Ablate("pattern.0.0"), read="pattern.1"))

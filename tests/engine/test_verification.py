@@ -1,6 +1,5 @@
 """Does a result that is checked against independent recomputations pass when it is right, and fail when it is not?"""
 
-import contextlib
 import copy
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ import torch
 from transformers import PretrainedConfig
 
 import nbinterp as nb
-from nbinterp import Ablate, Activations, Experiment, Patch, Scale, Site, Steer
+from nbinterp import Ablate, Experiment, Patch, Scale, Site, Steer
 from nbinterp.engine import execute, verification
 from nbinterp.engine.verification import Check, Verification, verify
 from tests.conftest import random_module
@@ -69,13 +68,13 @@ def test_changed_patterns_pass_behind_padding_too(small):
         pytest.skip(small.info.anatomy.lacking["pattern"])
     prompt, other = PROMPTS[0], PROMPTS[0].replace("March", "May")
     n, heads = len(small.tokens(prompt)), small.info.n_heads
-    whole, one = np.random.default_rng(0).dirichlet(np.ones(n), size=heads + 1).reshape(heads + 1, n)[[0]], heads
+    row = np.random.default_rng(0).dirichlet(np.ones(n))
     acts = [
         Ablate("pattern.0", tokens=4),
         Patch("pattern.1", source=other, tokens=[3, 4]),
         Patch("pattern.2.1", source=other, tokens=-1),
-        Patch("pattern.3.0", source=Activations(None, None, whole), tokens=-1),
-        Patch("pattern.3", source=np.tile(whole, (1, one)), tokens=5),
+        Patch("pattern.3.0", source=row, tokens=-1),
+        Patch("pattern.3", source=np.tile(row, heads), tokens=5),
     ]
     _, found = checked(small, Experiment(prompt, acts, read=["pattern.3", "resid_post.3"]))
     assert all(check.passed for check in found.checks), found
@@ -91,6 +90,13 @@ def llama(tokenizer):
 def experiment():
     """One that resumes at block 2, token 2."""
     return Experiment(PROMPTS, Steer("resid_post.1", direction=np.ones(32), tokens=2), read=["resid_post.3", "z.2.1"])
+
+
+def test_a_result_checks_itself(llama, experiment):
+    found = llama.run(experiment).verify()
+    assert [check.name for check in found.checks] == NAMES
+    assert found.passed
+    assert found.model == llama.info
 
 
 def test_a_kept_stream_that_is_off_is_found(llama, experiment, monkeypatch):
@@ -197,9 +203,14 @@ def test_what_cannot_be_computed_again_says_why_and_does_not_fail(llama, experim
         verification._FullPasses(executor, {}, 3)
 
 
+def test_a_raw_path_is_checked_where_its_tensor_has_tokens(llama, experiment):
+    paths = ("model.layers.1.mlp.act_fn", "model.layers.2.self_attn.q_proj:input", "model.norm")
+    _, found = checked(llama, replace(experiment, read=tuple(map(Site.of, paths))))
+    assert all(check.passed for check in found.checks), found
+
+
 def test_checking_leaves_the_model_as_it_is(llama, experiment, capsys):
-    with contextlib.suppress(AttributeError):
-        before = llama.nnsight._module.config._attn_implementation
+    before = llama.nnsight._module.config._attn_implementation
     known = list(llama._executor._kept)
     result, _ = checked(llama, replace(experiment, read=(Site.of("pattern.2"),)))
     assert llama.nnsight._module.config._attn_implementation == before
