@@ -16,7 +16,7 @@ from nbinterp.continuations import Continuation, Token
 from nbinterp.engine.collecting import CollectionStopped as CollectionStopped
 from nbinterp.engine.collecting import collect
 from nbinterp.engine.dissect import dissect
-from nbinterp.engine.execute import Executor, Run
+from nbinterp.engine.execute import Executor
 from nbinterp.engine.generation import GenerationStopped as GenerationStopped
 from nbinterp.engine.generation import Transcript, generate
 from nbinterp.engine.live import Latest
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nbinterp.clouds import Cloud
+    from nbinterp.engine.runs import Run
     from nbinterp.metrics import MetricLike
     from nbinterp.sweeps import Make
 
@@ -291,7 +292,7 @@ class Model:
 
     def _planned(self, bound: Sequence[Experiment]) -> Plan:
         self._executor.refresh()
-        return make_plan(bound, self.tokens, self._executor.sizes, self._executor.knows)
+        return make_plan(bound, self.tokens, self._executor.sizes, self._executor.kept.__contains__)
 
     def _runs(self, plan: Plan, progress: bool, cancel: Callable[[], bool]) -> Iterator[tuple[Hashable, Run]]:
         with _progress(progress, total=len(plan.prompts) + plan.rows) as bar:

@@ -12,6 +12,7 @@ import torch
 
 from nbinterp.anatomy import Anatomy, Place
 from nbinterp.engine.architectures import BLOCKS, FAMILIES, Family, layout
+from nbinterp.engine.tensors import first_tensor, part_of, put_back
 from nbinterp.sites import COMPONENTS, HEADED
 
 if TYPE_CHECKING:
@@ -104,11 +105,6 @@ def eager(module: Any) -> Iterator[bool]:
         yield True
     finally:
         switch(before)
-
-
-def first_tensor(value: Any) -> Any:
-    """Return a tensor, or the first entry of the tuple that holds it."""
-    return value[0] if isinstance(value, tuple) and value else value
 
 
 def _at(module: torch.nn.Module, path: str) -> Any:
@@ -369,25 +365,6 @@ class _Found:
             for hook in hooks:
                 hook.remove()
         return caught[0] if caught else None
-
-
-def part_of(tensor: torch.Tensor, place: Place) -> torch.Tensor:
-    """Return a component's features ``[row, token, n_features]`` out of its module's tensor, as a view where it can be one."""
-    if not place.split:
-        return tensor
-    return _part(tensor, place).flatten(2)
-
-
-def put_back(features: torch.Tensor, tensor: torch.Tensor, place: Place) -> None:
-    """Write features that `part_of` gave back to where they came from."""
-    if place.split:
-        part = _part(tensor, place)
-        part.copy_(features.view(part.shape))
-
-
-def _part(tensor: torch.Tensor, place: Place) -> torch.Tensor:
-    divided = tensor.view(*tensor.shape[:-1], *place.split)
-    return divided.narrow(place.axis - len(place.split), place.start, place.length)
 
 
 def _calls(seen: dict[str, Any], blocks: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:

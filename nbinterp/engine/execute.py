@@ -4,91 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import nnsight
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from transformers import DynamicCache
 
-from nbinterp.engine.dissect import eager, first_tensor, part_of, put_back
+from nbinterp.engine.dissect import eager
 from nbinterp.engine.live import MODEL_LOCK
 from nbinterp.engine.plan import Mean, Taken, make_plan
+from nbinterp.engine.runs import Cache, Kept, KeptRuns, Reads, Run, in_stream
 from nbinterp.engine.sizes import Sizes
+from nbinterp.engine.tensors import Change, as_array, first_tensor, head_of, part_of, put_back, shaped, whole
 from nbinterp.sites import Site
 from nbinterp.tokens import TokenizedPrompt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from nbinterp.anatomy import ModelInfo
     from nbinterp.engine.plan import Batch, Edit, Plan
     from nbinterp.experiment import Experiment
     from nbinterp.tokens import Prompt
-
-Cache = list[tuple[torch.Tensor, torch.Tensor]]
-"""Keys and values of every layer: each ``[n_rows, n_kv_heads, n_tokens, d_head]``."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one row gave.
-
-    Parameters
-    ----------
-    logits : array, ``[n_vocab]``
-        At its last token.
-    activations : mapping of Site to array
-        ``[n_tokens, n_features]``; with heads ``[n_tokens, n_heads, d_head]``, of the pattern ``[n_heads, n_query, n_key]``.
-    moved : mapping of int to float
-        By the index of an intervention: how far it moved what it acts on, relative to its norm.
-    cache : Cache, optional
-        Its keys and values, where they were asked for.
-    """
-
-    logits: NDArray[np.float32]
-    activations: Mapping[Site, NDArray[np.float32]]
-    moved: Mapping[int, float] = field(default_factory=dict)
-    cache: Cache | None = None
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """An untouched run: last logits ``[n_vocab]``, residual stream ``[n_layers + 1, n_tokens, d_model]``, keys and values, and reads ``[n_tokens, n_features]``."""
-
-    logits: torch.Tensor
-    stream: torch.Tensor
-    cache: Cache
-    reads: dict[Site, torch.Tensor]
-
-    @property
-    def nbytes(self) -> int:
-        tensors = (self.logits, self.stream, *self.reads.values(), *(t for pair in self.cache for t in pair))
-        return sum(t.nbytes for t in tensors)
-
-
-@dataclass
-class Change:
-    """An edit of one row of a batch, ready to be applied; `moved` notes how far it went."""
-
-    row: int
-    edit: Edit
-    arguments: dict[str, Any]
-    start: int
-    moved: torch.Tensor | None = None
-
-    def __call__(self, features: torch.Tensor, heads: int) -> None:
-        """Change the row's ``[n_tokens, n_features]`` in place; its tokens are counted from the first that is run."""
-        positions = [position - self.start for position in self.edit.positions]
-        head, width = self.edit.site.head, features.shape[-1] // max(heads, 1)
-        where = slice(None) if head is None else slice(head * width, (head + 1) * width)
-        old = features[positions, where]
-        new = self.edit.operation.function(old, **self.arguments, **self.edit.operation.numbers)
-        # in float32: the norm of a long vector overflows in float16
-        self.moved = (new - old).float().norm() / old.float().norm().clamp_min(torch.finfo(torch.float32).tiny)
-        features[positions, where] = new
 
 
 class Executor:
@@ -111,8 +52,7 @@ class Executor:
         self.nnsight = nnsight.TransformersModel(module, tokenizer=tokenizer, task="text-generation")
         self.info = info
         self.anatomy = info.anatomy
-        self._memory_bound = memory_bound
-        self._kept: OrderedDict[tuple[int, ...], _Kept] = OrderedDict()
+        self.kept = KeptRuns(memory_bound)
         self._means: dict[Hashable, torch.Tensor] = {}
         self._state = self._weights_state()
         self._weights = sum(p.nbytes for p in module.parameters())
@@ -138,12 +78,11 @@ class Executor:
     @property
     def memory_bound(self) -> int:
         """Bytes that a batch, the untouched runs of one stage, and those kept between plans may each take."""
-        return self._memory_bound
+        return self.kept.bound
 
     @memory_bound.setter
     def memory_bound(self, size: int) -> None:
-        self._memory_bound = size
-        self._evict()
+        self.kept.bound = size
 
     @property
     def sizes(self) -> Sizes:
@@ -151,13 +90,9 @@ class Executor:
         most = 2048 if self.like["device"].type == "cpu" else 32768
         return Sizes(self.info, self._weights, self.like["dtype"].itemsize, self.memory_bound, most)
 
-    def knows(self, prompt: TokenizedPrompt) -> bool:
-        """Whether the untouched run of a prompt is kept."""
-        return prompt.ids in self._kept
-
     def forget(self) -> None:
         """Drop all kept runs."""
-        self._kept.clear()
+        self.kept.clear()
         self._means.clear()
 
     def run(
@@ -182,11 +117,11 @@ class Executor:
         self.refresh()
         for stage in plan.stages:
             # what this stage needs stays within reach even when it outgrows what is kept between plans
-            kept: dict[tuple[int, ...], _Kept] = {}
+            kept: dict[tuple[int, ...], Kept] = {}
             for prompt, base in self._untouched(stage.prompts, cancel):
                 kept[prompt.ids] = base
-                reads = _Reads(self, base, stage.prompts[prompt])
-                yield prompt, Run(_array(base.logits), reads, cache=base.cache if keep_cache else None)
+                reads = Reads(base, stage.prompts[prompt], self.info)
+                yield prompt, Run(as_array(base.logits), reads, cache=base.cache if keep_cache else None)
             taken: dict[Hashable, dict[Site, torch.Tensor]] = {}
             for batch in stage.batches:
                 if cancel():
@@ -210,7 +145,7 @@ class Executor:
                 found[site] = self._features(self._raw(site), site, len(prompts[0])).clone()
             if last < self.info.n_layers:
                 tracer.stop()
-        return [_head(found[site], site, self.info) for site in sites]
+        return [head_of(found[site], site, self.info) for site in sites]
 
     @property
     def _blocks(self) -> Any:
@@ -260,32 +195,27 @@ class Executor:
 
     def _untouched(
         self, prompts: Mapping[TokenizedPrompt, Sequence[Site]], cancel: Callable[[], bool]
-    ) -> Iterator[tuple[TokenizedPrompt, _Kept]]:
+    ) -> Iterator[tuple[TokenizedPrompt, Kept]]:
         missing: dict[int, list[TokenizedPrompt]] = {}
         for prompt, sites in prompts.items():
-            kept = self._kept.get(prompt.ids)
-            if kept is not None and all(self._in_stream(site) or site in kept.reads for site in map(_whole, sites)):
-                self._kept.move_to_end(prompt.ids)
+            kept = self.kept.get(prompt)
+            if kept is not None and kept.has(sites):
                 yield prompt, kept
             else:
                 missing.setdefault(len(prompt), []).append(prompt)
         for length, group in sorted(missing.items()):
-            wanted = dict.fromkeys(_whole(site) for prompt in group for site in prompts[prompt])
-            sites = [site for site in wanted if not self._in_stream(site)]
+            wanted = dict.fromkeys(whole(site) for prompt in group for site in prompts[prompt])
+            sites = [site for site in wanted if not in_stream(site)]
             size = self.sizes.rows_of(length, sum(self.sizes.read(site, length, length) for site in sites))
             for first in range(0, len(group), size):
                 if cancel():
                     raise KeyboardInterrupt
                 part = group[first : first + size]
                 for prompt, kept in zip(part, self._run_untouched(part, sites), strict=True):
-                    self._keep(prompt.ids, kept)
+                    self.kept.put(prompt, kept)
                     yield prompt, kept
 
-    @staticmethod
-    def _in_stream(site: Site) -> bool:
-        return site.component in ("resid_pre", "resid_post")
-
-    def _run_untouched(self, prompts: Sequence[TokenizedPrompt], sites: Sequence[Site]) -> list[_Kept]:
+    def _run_untouched(self, prompts: Sequence[TokenizedPrompt], sites: Sequence[Site]) -> list[Kept]:
         stream_sites = [Site("resid_pre", n) for n in range(self.info.n_layers)]
         stream_sites.append(Site("resid_post", self.info.n_layers - 1))
         steps = sorted([*stream_sites, *sites], key=self.info.position)
@@ -302,11 +232,11 @@ class Executor:
             for site in steps:
                 raw = self._raw(site)
                 # a module may go on to change what it handed out: the stream alone is never changed in place
-                found[site] = raw if self._in_stream(site) else self._features(raw, site, length).clone()
+                found[site] = raw if in_stream(site) else self._features(raw, site, length).clone()
             logits = self.nnsight.output.logits[:, -1].save()
         stream = torch.stack([found[site] for site in stream_sites], dim=1)
         return [
-            _Kept(
+            Kept(
                 logits[i].clone(),
                 stream[i].clone(),
                 [(layer.keys[i : i + 1].clone(), layer.values[i : i + 1].clone()) for layer in cache.layers],
@@ -315,28 +245,12 @@ class Executor:
             for i in range(len(prompts))
         ]
 
-    def _keep(self, ids: tuple[int, ...], kept: _Kept) -> None:
-        self._kept[ids] = kept
-        self._kept.move_to_end(ids)
-        self._evict()
-
-    def _evict(self) -> None:
-        while len(self._kept) > 1 and sum(k.nbytes for k in self._kept.values()) > self.memory_bound:
-            self._kept.popitem(last=False)
-
-    def base_read(self, kept: _Kept, site: Site) -> torch.Tensor:
-        """Return what an untouched run has at a site, heads side by side: ``[n_tokens, n_features]``."""
-        if self._in_stream(site):
-            assert site.layer is not None
-            return kept.stream[site.layer + (site.component == "resid_post")]
-        return kept.reads[_whole(site)]
-
     # changed runs
 
     def _changed(
         self,
         batch: Batch,
-        kept: Mapping[tuple[int, ...], _Kept],
+        kept: Mapping[tuple[int, ...], Kept],
         taken: dict[Hashable, dict[Site, torch.Tensor]],
         keep_cache: bool,
     ) -> Iterator[tuple[Hashable, Run]]:
@@ -348,21 +262,21 @@ class Executor:
         logits, found, caches = self._trace(batch, changes, kept, keep_cache)
         for i, row in enumerate(batch.rows):
             base = kept[row.prompt.ids]
-            reads = {site: self._merged(site, found.get((i, _whole(site))), base, batch.start) for site in row.reads}
+            reads = {site: self._merged(site, found.get((i, whole(site))), base, batch.start) for site in row.reads}
             if not isinstance(row.key, tuple):
                 taken[row.key] = reads
                 continue
             moved = {c.edit.index: float(c.moved) for c in changes if c.row == i and c.moved is not None}
-            activations = {site: _shaped(features, site, self.info) for site, features in reads.items()}
-            yield row.key, Run(_array(logits[i]), activations, moved, caches[i] if keep_cache else None)
+            activations = {site: shaped(features, site, self.info) for site, features in reads.items()}
+            yield row.key, Run(as_array(logits[i]), activations, moved, caches[i] if keep_cache else None)
 
-    def _merged(self, site: Site, found: torch.Tensor | None, base: _Kept, start: int) -> torch.Tensor:
+    def _merged(self, site: Site, found: torch.Tensor | None, base: Kept, start: int) -> torch.Tensor:
         """Return what a changed row has at a site; what lies before it was touched is what the untouched run has."""
-        untouched = self.base_read(base, site)
+        untouched = base.read(site)
         return untouched if found is None else torch.cat([untouched[:start], found])
 
     def _trace(
-        self, batch: Batch, changes: Sequence[Change], kept: Mapping[tuple[int, ...], _Kept], keep_cache: bool
+        self, batch: Batch, changes: Sequence[Change], kept: Mapping[tuple[int, ...], Kept], keep_cache: bool
     ) -> tuple[torch.Tensor, dict[tuple[int, Site], torch.Tensor], list[Cache]]:
         """Run a batch; return last logits ``[n_rows, n_vocab]``, what was read by row and site, and caches by row."""
         found: dict[tuple[int, Site], torch.Tensor] = {}
@@ -406,7 +320,7 @@ class Executor:
         self,
         batch: Batch,
         changes: Sequence[Change],
-        kept: Mapping[tuple[int, ...], _Kept],
+        kept: Mapping[tuple[int, ...], Kept],
         found: dict[tuple[int, Site], torch.Tensor],
     ) -> dict[int, torch.Tensor]:
         """Return the residual stream of the rows that join at each block: ``[n_rows, n_tokens, d_model]``.
@@ -421,7 +335,7 @@ class Executor:
             early = [change for change in changes if change.row == i and change.edit.at[0] < row.join]
             for change in early:
                 change(stream, 0)
-            for site in map(_whole, row.reads) if early else ():
+            for site in map(whole, row.reads) if early else ():
                 if self.info.position(site) == early[0].edit.at:
                     found[i, site] = stream.clone()
             joined.setdefault(row.join, []).append(stream)
@@ -433,7 +347,7 @@ class Executor:
         for change in changes:
             steps.setdefault(change.edit.at, _Step()).changes.append(change)
         for row, site in readers:
-            steps.setdefault(self.info.position(site), _Step()).readers.setdefault(_whole(site), []).append(row)
+            steps.setdefault(self.info.position(site), _Step()).readers.setdefault(whole(site), []).append(row)
         return steps
 
     def _do(self, step: _Step, n_tokens: int, found: dict[tuple[int, Site], torch.Tensor]) -> None:
@@ -444,7 +358,7 @@ class Executor:
             found.update({(row, site): features[row].clone() for row in rows})
 
     def _apply(self, change: Change, n_tokens: int) -> None:
-        site = _whole(change.edit.site)
+        site = whole(change.edit.site)
         raw = self._raw(site)
         if raw.ndim == 2:
             raw = raw.view(-1, n_tokens, raw.shape[-1])
@@ -461,7 +375,7 @@ class Executor:
         """Return the residual stream as this model's blocks return it."""
         return (stream, *[None] * self.anatomy.beside) if self.anatomy.beside else stream
 
-    def _prefix(self, batch: Batch, kept: Mapping[tuple[int, ...], _Kept]) -> DynamicCache:
+    def _prefix(self, batch: Batch, kept: Mapping[tuple[int, ...], Kept]) -> DynamicCache:
         """Return keys and values of the tokens before the first that is run, for the rows that are there in each block."""
         if not batch.start:
             return DynamicCache()
@@ -480,7 +394,7 @@ class Executor:
             layers.append(tuple(t.expand(max(rows, 1), -1, -1, -1) if shared else t for t in both))
         return DynamicCache(layers)
 
-    def _caches(self, batch: Batch, cache: DynamicCache, kept: Mapping[tuple[int, ...], _Kept]) -> list[Cache]:
+    def _caches(self, batch: Batch, cache: DynamicCache, kept: Mapping[tuple[int, ...], Kept]) -> list[Cache]:
         return [
             [
                 (cache.layers[n].keys[i : i + 1], cache.layers[n].values[i : i + 1])
@@ -528,7 +442,7 @@ class Executor:
             for _, step in sorted(steps.items(), key=_first):
                 self._do(step, 1, found)
             logits = self.nnsight.output.logits[:, -1].save()
-        return logits, {(row, site): _shaped(found[row, _whole(site)], site, self.info) for row, site in readers}
+        return logits, {(row, site): shaped(found[row, whole(site)], site, self.info) for row, site in readers}
 
     def arguments(self, edit: Edit, tokens: Callable[[Prompt], TokenizedPrompt]) -> dict[str, Any]:
         """Return an edit's arguments outside of any plan; what it takes from other runs is run here."""
@@ -543,7 +457,7 @@ class Executor:
     ) -> torch.Tensor:
         if isinstance(run, TokenizedPrompt):
             return self.read([run], [site])[0][0, at]
-        plan = make_plan([replace(run, read=(site,))], tokens, self.sizes, self.knows)
+        plan = make_plan([replace(run, read=(site,))], tokens, self.sizes, self.kept.__contains__)
         runs = dict(self.run(plan))
         return torch.tensor(runs[0, 0].activations[site][at].reshape(-1), **self.like)
 
@@ -554,16 +468,16 @@ class Executor:
         return arguments
 
     def _arguments(
-        self, edit: Edit, kept: Mapping[tuple[int, ...], _Kept], taken: Mapping[Hashable, Mapping[Site, torch.Tensor]]
+        self, edit: Edit, kept: Mapping[tuple[int, ...], Kept], taken: Mapping[Hashable, Mapping[Site, torch.Tensor]]
     ) -> dict[str, Any]:
         arguments = self._constants(edit)
         if isinstance(edit.value, Taken):
             rows = [
-                self.base_read(kept[run.ids], edit.site) if isinstance(run, TokenizedPrompt) else taken[run][edit.site]
+                kept[run.ids].read(edit.site) if isinstance(run, TokenizedPrompt) else taken[run][edit.site]
                 for run, _ in edit.value.tokens
             ]
             values = torch.stack([features[at] for features, (_, at) in zip(rows, edit.value.tokens, strict=True)])
-            arguments["value"] = _head(values, edit.site, self.info)
+            arguments["value"] = head_of(values, edit.site, self.info)
         return arguments
 
     def _mean(self, prompts: Sequence[TokenizedPrompt], site: Site) -> torch.Tensor:
@@ -594,22 +508,6 @@ class _Step:
         return [*(change.edit.site for change in self.changes), *self.readers]
 
 
-class _Reads(Mapping[Site, NDArray[np.float32]]):
-    """What was read of an untouched run, turned into arrays only where somebody looks."""
-
-    def __init__(self, executor: Executor, kept: _Kept, sites: Sequence[Site]) -> None:
-        self._executor, self._kept, self._sites = executor, kept, sites
-
-    def __getitem__(self, site: Site) -> NDArray[np.float32]:
-        return _shaped(self._executor.base_read(self._kept, site), site, self._executor.info)
-
-    def __iter__(self) -> Iterator[Site]:
-        return iter(self._sites)
-
-    def __len__(self) -> int:
-        return len(self._sites)
-
-
 def _first(pair: tuple[tuple[int, float], _Step]) -> tuple[int, float]:
     return pair[0]
 
@@ -620,31 +518,3 @@ def groupby_length(prompts: Sequence[TokenizedPrompt]) -> dict[int, list[Tokeniz
     for prompt in sorted(prompts, key=len):
         groups.setdefault(len(prompt), []).append(prompt)
     return groups
-
-
-def _whole(site: Site) -> Site:
-    """Return the site of all heads of which a site may be one."""
-    return site if site.head is None else Site(site.component, site.layer)
-
-
-def _head(features: torch.Tensor, site: Site, info: ModelInfo) -> torch.Tensor:
-    """Return the part of ``[..., n_features]`` that is the site's head, or all of it."""
-    if site.head is None:
-        return features
-    width = features.shape[-1] // info.heads(site)
-    return features[..., site.head * width : (site.head + 1) * width]
-
-
-def _shaped(features: torch.Tensor, site: Site, info: ModelInfo) -> NDArray[np.float32]:
-    """Return ``[n_tokens, n_features]`` as an array with an axis for heads where the site has several."""
-    array = _array(_head(features, site, info))
-    heads = info.heads(site)
-    if site.head is not None or not heads:
-        return array
-    split = array.reshape(len(array), heads, -1)
-    return split.swapaxes(0, 1) if site.component == "pattern" else split
-
-
-def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
-    # a copy, so that a result never changes and never keeps a whole batch alive
-    return tensor.detach().to(dtype=torch.float32, device="cpu", copy=True).numpy()

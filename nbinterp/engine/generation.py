@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from nbinterp.engine.execute import Cache, Change, Executor, Run
+    from nbinterp.engine.execute import Executor
+    from nbinterp.engine.runs import Cache, Run
+    from nbinterp.engine.tensors import Change
     from nbinterp.experiment import Experiment, Generation
     from nbinterp.results import Vocabulary
     from nbinterp.sites import Site
@@ -218,7 +220,7 @@ def _next(executor: Executor, voices: Sequence[_Voice], cache: DynamicCache, ste
 def _voices(
     executor: Executor, tokens: Callable[[Prompt], TokenizedPrompt], experiments: Sequence[Experiment]
 ) -> list[_Voice]:
-    plan = make_plan(experiments, tokens, executor.sizes, executor.knows)
+    plan = make_plan(experiments, tokens, executor.sizes, executor.kept.__contains__)
     later = {
         (e, p): tuple(
             (edit, steps, executor.arguments(edit, tokens))

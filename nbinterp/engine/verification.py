@@ -9,7 +9,6 @@ import inspect
 import io
 import itertools
 import linecache
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,10 @@ import pandas as pd
 import torch
 
 from nbinterp.code import nnsight_code
-from nbinterp.engine.execute import Change, Executor, _array, _head, _shaped, _whole
 from nbinterp.engine.live import MODEL_LOCK
 from nbinterp.engine.plan import Edit, Mean, Row, Taken, make_plan
+from nbinterp.engine.runs import KeptRuns
+from nbinterp.engine.tensors import Change, as_array, head_of, shaped, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nbinterp.anatomy import ModelInfo
+    from nbinterp.engine.execute import Executor
     from nbinterp.experiment import Experiment
     from nbinterp.results import Result
     from nbinterp.sites import Site
@@ -201,8 +202,8 @@ def _in_full(
         row = rows.get((0, p))
         for changed, edits in ((False, ()), (True, row.edits if row else ())):
             logits, found = passes.run(prompt, edits, experiment.read)
-            reads = {site: _shaped(found[site], site, executor.info) for site in found}
-            yield _Answer(p, changed, _array(logits), reads)
+            reads = {site: shaped(found[site], site, executor.info) for site in found}
+            yield _Answer(p, changed, as_array(logits), reads)
 
 
 class _FullPasses:
@@ -243,7 +244,7 @@ class _FullPasses:
             for at in sorted(steps):
                 executor._do(steps[at], n, found)
             logits = executor.nnsight.output.logits[0, -1].clone().save()
-        return logits, {site: self._unpadded(found[0, _whole(site)], site, len(prompt)) for site in reads}
+        return logits, {site: self._unpadded(found[0, whole(site)], site, len(prompt)) for site in reads}
 
     def _inputs(self, prompt: TokenizedPrompt) -> dict[str, torch.Tensor]:
         def row(values: Sequence[int]) -> torch.Tensor:
@@ -277,7 +278,7 @@ class _FullPasses:
         if (run, site) not in self._taken:
             row = self._rows.get(run)
             prompt, edits = (run, ()) if row is None else (row.prompt, row.edits)
-            self._taken[run, site] = _head(self.run(prompt, edits, [site])[1][site], site, self._executor.info)  # type: ignore[arg-type]
+            self._taken[run, site] = head_of(self.run(prompt, edits, [site])[1][site], site, self._executor.info)  # type: ignore[arg-type]
         return self._taken[run, site]
 
     def _wider(self, value: torch.Tensor, n_tokens: int) -> torch.Tensor:
@@ -303,7 +304,7 @@ def _alone(
 ) -> Iterator[_Answer]:
     for p, text in enumerate(experiment.prompts):
         fresh = copy.copy(executor)
-        fresh._kept, fresh._means = OrderedDict(), {}
+        fresh.kept, fresh._means = KeptRuns(executor.memory_bound), {}
         one = replace(experiment, prompts=(text,))
         runs = dict(fresh.run(make_plan([one], tokens, fresh.sizes)))
         base = runs[tokens(text)]
@@ -338,7 +339,9 @@ def _by_code(executor: Executor, experiment: Experiment, script: str) -> Iterato
         del linecache.cache[name]
     for p in range(len(experiment.prompts)):
         found = space["activations"][p] if experiment.read else {}
-        yield _Answer(p, True, _array(space["logits"][p]), {site: _array(found[str(site)]) for site in experiment.read})
+        yield _Answer(
+            p, True, as_array(space["logits"][p]), {site: as_array(found[str(site)]) for site in experiment.read}
+        )
 
 
 def _worst(result: Result, answers: Iterator[_Answer]) -> tuple[float, str]:

@@ -224,7 +224,7 @@ def test_batches_are_cut_to_the_bound(small):
         small.memory_bound = 1
         assert [len(batch.rows) for batch in small.plan(experiments).batches] == [1] * 7
         same(small.run(experiments)[3].logits, whole[3].logits)
-        assert len(small._executor._kept) == 1
+        assert len(small._executor.kept) == 1
     finally:
         small.memory_bound = before
 
@@ -267,7 +267,7 @@ def test_a_run_can_be_stopped_between_traces(small):
     with pytest.raises(KeyboardInterrupt):
         small.run([Experiment(p, Ablate("resid_post.1")) for p in PROMPTS], cancel=cancel)
     assert len(asked) == 2
-    assert len(small._executor._kept) == 1
+    assert len(small._executor.kept) == 1
 
 
 def test_two_threads_may_ask_at_once(small):

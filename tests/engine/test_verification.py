@@ -122,7 +122,7 @@ def test_a_kept_stream_that_is_off_is_found(llama, experiment, monkeypatch):
 
 def test_a_kept_run_that_was_overwritten_is_found_by_running_alone(llama, experiment):
     llama.run(experiment)
-    for kept in llama._executor._kept.values():
+    for kept in llama._executor.kept:
         kept.cache[3][1][:, :, :2] += 1
     _, found = checked(llama, experiment)
     llama._executor.forget()
@@ -211,10 +211,10 @@ def test_a_raw_path_is_checked_where_its_tensor_has_tokens(llama, experiment):
 
 def test_checking_leaves_the_model_as_it_is(llama, experiment, capsys):
     before = llama.nnsight._module.config._attn_implementation
-    known = list(llama._executor._kept)
+    known = [id(run) for run in llama._executor.kept]
     result, _ = checked(llama, replace(experiment, read=(Site.of("pattern.2"),)))
     assert llama.nnsight._module.config._attn_implementation == before
-    assert set(known) <= set(llama._executor._kept)
+    assert set(known) <= {id(run) for run in llama._executor.kept}
     assert capsys.readouterr().out == ""
     np.testing.assert_array_equal(llama.run(result.experiment).logits, result.logits)
 
