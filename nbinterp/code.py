@@ -44,14 +44,15 @@ def nnsight_code(experiment: Experiment, *, opening: bool = True) -> str:
     _refuse_functions(experiment)
     script = Script(experiment.model)
     body = script.whole(experiment, shown=opening)
-    if opening and experiment.model.source:
+    start = _opening(experiment.model) if opening else ""
+    if "os.path" in start:
         script.needs.add("os")
     # a chat's way to tokens serves texts too
     script.needs -= {"tokenized"} if "tokenized chat" in script.needs else set()
     return "\n".join(
         [
-            *_head(experiment, script.needs),
-            *([_opening(experiment.model)] if opening else [""]),
+            *_head(experiment, script),
+            start,
             f"blocks = model.{experiment.model.blocks}",
             "parameter = next(model._module.parameters())",
             *(f"\n{text.rstrip()}" for name, text in SNIPPETS.items() if name in script.needs),
@@ -64,20 +65,22 @@ def nnsight_code(experiment: Experiment, *, opening: bool = True) -> str:
     )
 
 
-def _head(experiment: Experiment, needs: set[str]) -> list[str]:
+def _head(experiment: Experiment, script: Script) -> list[str]:
     lines = [
         f"# Experiment {experiment.fingerprint} on {str(experiment.model)!r}, as plain nnsight; written by nbinterp",
         "",
-        "# the functions below carry annotations that name types which this script does not import",
-        "from __future__ import annotations",
-        "",
     ]
-    imports = {line for need in needs for line in IMPORTS.get(need, ())}
-    outside = {line for line in imports if "numpy" in line or "transformers" in line}
-    lines += sorted(imports - outside)
-    lines += ["", *sorted(line for line in outside if "numpy" in line), "import torch"]
-    lines += ["from nnsight import TransformersModel", *sorted(line for line in outside if "transformers" in line)]
-    return lines
+    if script.functions:
+        lines.append("# the functions below carry annotations that name types which this script does not import")
+        lines += ["from __future__ import annotations", ""]
+    imports = {line for need in script.needs for line in IMPORTS.get(need, ())}
+    outside = {"import numpy as np", "from transformers import DynamicCache"}
+    if imports - outside:
+        lines += [*sorted(imports - outside), ""]
+    outside &= imports
+    outside |= {"import torch", "from nnsight import TransformersModel"}
+    # plain imports before those of single names
+    return [*lines, *sorted(outside, key=lambda line: (line.startswith("from"), line))]
 
 
 def _refuse_functions(experiment: Experiment) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nbinterp.interventions import Ablate, Intervention, Patch, Project, Rotate, Scale, Steer
+from nbinterp.sites import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from nbinterp.anatomy import ModelInfo
     from nbinterp.engine.verification import Verification
     from nbinterp.experiment import Experiment
-    from nbinterp.sites import Site
     from nbinterp.tokens import TokenizedPrompt
 
 
@@ -67,8 +67,8 @@ class Result:
         The prompts as the model saw them.
     base_logits, logits : array, ``[n_prompts, n_vocab]``
         Logits at each prompt's last token, without and with the interventions.
-    base_activations, activations : mapping of Site to tuple of arrays, each ``[n_tokens, d_model]``
-        What was read, one array a prompt, without and with the interventions.
+    base_activations, activations : mapping of Site to tuple of arrays, each ``[n_tokens, n_features]``
+        What was read, one array a prompt, without and with the interventions; see `read` for the axes.
     vocabulary : Vocabulary
         Texts of the tokens.
     moved : tuple of mappings, one a prompt
@@ -106,6 +106,35 @@ class Result:
     def base_probabilities(self) -> NDArray[np.float64]:
         """Next-token probabilities without the interventions: ``[n_prompts, n_vocab]``."""
         return softmax(self.base_logits)
+
+    def read(self, site: str | Site, prompt: int = 0, *, base: bool = False) -> NDArray[np.float32]:
+        """Return what was read at a site.
+
+        Parameters
+        ----------
+        site : str or Site
+            One of the experiment's ``read``.
+        prompt : int
+            Of which prompt.
+        base : bool
+            Without the interventions.
+
+        Returns
+        -------
+        array
+            ``[n_tokens, n_features]``; of all heads of ``q``, ``k``, ``v`` and ``z`` ``[n_tokens, n_heads, d_head]``; of the
+            pattern ``[n_heads, n_query, n_key]``, and of one head ``[n_query, n_key]``.
+
+        Raises
+        ------
+        LookupError
+            When it was not read.
+        """
+        found = (self.base_activations if base else self.activations).get(Site.of(site))
+        if found is None:
+            known = ", ".join(map(repr, map(str, self.activations))) or "nothing"
+            raise LookupError(f"got {str(site)!r}, which was not read; the experiment reads {known}: add it to read=.")
+        return found[prompt]
 
     def top(
         self, k: int = 10, *, prompt: int = 0, by: Literal["changed", "base", "difference"] = "changed"

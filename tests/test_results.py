@@ -5,7 +5,7 @@ import attrs
 import numpy as np
 import pytest
 
-from nbinterp import Ablate, Basis, Experiment, Patch, Plane, Project, Rotate, Scale, Steer
+from nbinterp import Ablate, Basis, Experiment, Patch, Plane, Project, Rotate, Scale, Site, Steer
 from nbinterp.results import Result, Vocabulary, softmax
 from nbinterp.tokens import TokenizedPrompt
 
@@ -203,3 +203,12 @@ def test_a_result_without_a_model_cannot_check_itself(result):
             match=r"got a result that has no model to ask, because it was made by hand or stored; run its experiment again: model\.run\(result\.experiment\)\.",
         ):
             without.verify()
+
+
+def test_what_was_read_is_found_by_its_name(result):
+    site, base, changed = Site("z", 2), (np.zeros((2, 4, 8)),), (np.ones((2, 4, 8)),)
+    read = replace(result, base_activations={site: base}, activations={site: changed})
+    assert read.read("z.2") is changed[0]
+    assert read.read(site, 0, base=True) is base[0]
+    with pytest.raises(LookupError, match="got 'q.1', which was not read; the experiment reads 'z.2': add it to read="):
+        read.read("q.1")

@@ -10,9 +10,9 @@ import nbinterp as nb
 from nbinterp.sites import COMPONENTS, HEADED, UNLAYERED, Site
 from tests.conftest import FAMILIES, random_module
 
-# `make pytest` installs it; version 4 no longer has models of its own
+# version 4 no longer has models of its own
 transformer_lens = pytest.importorskip(
-    "transformer_lens", reason="the oracle transformer-lens<4 is not installed: make .venv/.oracle installs it"
+    "transformer_lens", reason="the oracle transformer-lens<4 is not installed: `make pytest` installs it"
 )
 
 HOOKS = {
