@@ -19,7 +19,7 @@ from nbinterp.engine.dissect import dissect
 from nbinterp.engine.execute import Executor
 from nbinterp.engine.generation import GenerationStopped as GenerationStopped
 from nbinterp.engine.generation import Transcript, generate
-from nbinterp.engine.live import Latest
+from nbinterp.engine.live import MODEL_LOCK, Latest
 from nbinterp.engine.loading import load
 from nbinterp.engine.plan import Plan, make_plan
 from nbinterp.engine.verification import verify
@@ -32,6 +32,7 @@ from nbinterp.tokens import SHORTHANDS, Chat, Positions, Prompt, TokenizedPrompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import torch
@@ -181,8 +182,13 @@ class Model:
 
     @property
     def nnsight(self) -> Any:
-        """The model as nnsight wraps it, for traces of your own."""
+        """The model as nnsight wraps it, for traces of your own; hold `lock` where other threads may ask at the same time."""
         return self._executor.nnsight
+
+    @property
+    def lock(self) -> AbstractContextManager[Any]:
+        """Held during every trace of every model: nnsight traces from one thread at a time, and a backward pass of one model concerns all."""
+        return MODEL_LOCK
 
     def __repr__(self) -> str:
         i = self.info
