@@ -367,7 +367,8 @@ class Executor:
         change(features[0], self.info.heads(site))
         # features that could not be a view are a copy
         if site.component == "pattern":
-            row.copy_(features.view(1, n_tokens, row.shape[1], -1).transpose(1, 2))
+            # a copy first: of a single query both may be the same memory
+            row.copy_(features.view(1, n_tokens, row.shape[1], -1).transpose(1, 2).clone())
         elif not site.is_path:
             put_back(features, row, self.anatomy.places[site.component])
 

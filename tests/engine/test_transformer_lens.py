@@ -1,6 +1,10 @@
 """Sites have the names and the values of TransformerLens, whose models are written anew and share no code with transformers'."""
 
 import copy
+import importlib.machinery
+import importlib.util
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -10,6 +14,19 @@ import nbinterp as nb
 from nbinterp.sites import COMPONENTS, HEADED, UNLAYERED, Site
 from tests.conftest import FAMILIES, random_module
 
+
+def _leave_out_datasets():
+    """Let TransformerLens be imported without `datasets`, from which it takes texts to train on, and its 200 MB of pyarrow."""
+    if importlib.util.find_spec("datasets") is not None:
+        return
+    for name in ("datasets", "datasets.arrow_dataset", "datasets.iterable_dataset", "datasets.load"):
+        module = sys.modules[name] = types.ModuleType(name)
+        module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
+        module.__path__ = []
+        module.Dataset = module.DatasetDict = module.IterableDataset = module.load_dataset = object
+
+
+_leave_out_datasets()
 # version 4 no longer has models of its own
 transformer_lens = pytest.importorskip(
     "transformer_lens", reason="the oracle transformer-lens<4 is not installed: `make pytest` installs it"
