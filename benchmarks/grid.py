@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,45 +14,68 @@ from benchmarks.pairs import Absent, Row, Setting, alternate, compare
 from benchmarks.subjects import PEER, Subject, gpt2, smollm2, twin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-N_TOKENS, ANSWER, OTHER = 16, " Paris", " Rome"
+ANSWER, OTHER = " Paris", " Rome"
+NAMES = ("Mary", "John", "Tom", "James", "Dan", "Sarah", "Anna", "Peter")
+
+Pairs = Callable[[Subject, int], tuple[str, str]]
+"""Clean and corrupted prompt of a turn: new ones each time, since their untouched runs are part of the work."""
+
+
+def early(subject: Subject, turn: int) -> tuple[str, str]:
+    """Return prompts of 16 tokens that differ in the second word, so that nearly every point of the grid changes something."""
+    clean = subject.text(16, seed=300 + turn)
+    return clean, subject.other(clean, seed=turn)
+
+
+def late(subject: Subject, turn: int) -> tuple[str, str]:
+    """Return prompts of the indirect-object task (Wang et al. 2022), which differ in the tenth token of fourteen."""
+    one, two = NAMES[turn % len(NAMES)], NAMES[(turn + 1 + turn // len(NAMES)) % len(NAMES)]
+    clean, corrupted = (f"When {one} and {two} went to the store, {who} gave a drink to" for who in (two, one))
+    return clean, corrupted
 
 
 def rows(setting: Setting) -> Iterator[Row | Absent]:
-    """Both models against both peers."""
-    for subject in (smollm2(), gpt2()):
+    """Both models against both peers; on SmolLM2 also prompts that begin alike."""
+    for subject, pairs in ((smollm2(), early), (smollm2(), late), (gpt2(), early)):
         yield _row(
             subject,
             setting,
+            pairs,
             "nnsight's documented loop",
             lambda clean, corrupted, s=subject: nnsight_loop(s, clean, corrupted),
         )
         try:
             bridge = transformer_lens(subject)
         except LookupError as missing:
-            yield Absent(_work(subject), "TransformerLens 4", str(missing))
+            yield Absent(_work(subject, pairs), "TransformerLens 4", str(missing))
             continue
         yield _row(
             subject,
             setting,
+            pairs,
             "TransformerLens 4's activation patching",
             lambda clean, corrupted, s=subject, b=bridge: lens_patching(s, b, clean, corrupted),
         )
 
 
-def _work(subject: Subject) -> str:
-    return f"{subject.name}: patching grid of {subject.n_layers} layers × {N_TOKENS} tokens, logit difference"
+def _work(subject: Subject, pairs: Pairs) -> str:
+    clean, corrupted = (subject.ids(text)[0].tolist() for text in pairs(subject, 0))
+    first = next(i for i, (a, b) in enumerate(zip(clean, corrupted, strict=True)) if a != b)
+    return (
+        f"{subject.name}: patching grid of {subject.n_layers} layers × {len(clean)} tokens, logit difference, "
+        f"prompts that differ from token {first} on"
+    )
 
 
-def _row(subject: Subject, setting: Setting, name: str, peer: Callable[[str, str], np.ndarray]) -> Row:
+def _row(subject: Subject, setting: Setting, texts: Pairs, name: str, peer: Callable[[str, str], np.ndarray]) -> Row:
     metric = nb.logit_difference(ANSWER, OTHER)
     results: dict[Any, np.ndarray] = {}
+    n_tokens = subject.ids(texts(subject, 0)[0]).shape[1]
 
     def prompts(turn: int) -> tuple[str, str]:
-        # new prompts in each turn: their untouched runs are part of the work
-        clean = subject.text(N_TOKENS, seed=300 + turn)
-        return clean, subject.other(clean, seed=turn)
+        return texts(subject, turn)
 
     def ours(turn: int) -> None:
         clean, corrupted = prompts(turn)
@@ -60,7 +84,7 @@ def _row(subject: Subject, setting: Setting, name: str, peer: Callable[[str, str
             lambda layer, token: nb.Patch(f"resid_pre.{layer}", source=clean, tokens=token),
             metric=metric,
             layer=range(subject.n_layers),
-            token=range(N_TOKENS),
+            token=range(n_tokens),
         ).values.to_numpy()
 
     def theirs(turn: int) -> None:
@@ -69,19 +93,21 @@ def _row(subject: Subject, setting: Setting, name: str, peer: Callable[[str, str
     pairs = alternate(ours, theirs, setting.pairs(5), warm=0)
     with PEER():
         scale_of_logits = float(subject.raw(subject.ids(prompts(0)[1]), logits_to_keep=1).logits.abs().max())
+    clean, corrupted = (subject.ids(text)[0].tolist() for text in prompts(0))
+    first = next(i for i, (a, b) in enumerate(zip(clean, corrupted, strict=True)) if a != b)
     done = sum(
-        subject.multiplications(subject.n_layers - layer, N_TOKENS - token)
+        subject.multiplications(subject.n_layers - layer, n_tokens - token)
         for layer in range(subject.n_layers)
-        for token in range(N_TOKENS)
-    ) / (subject.n_layers * N_TOKENS * subject.multiplications(subject.n_layers, N_TOKENS, N_TOKENS))
+        for token in range(first, n_tokens)
+    ) / (subject.n_layers * n_tokens * subject.multiplications(subject.n_layers, n_tokens, n_tokens))
     return Row(
-        _work(subject),
+        _work(subject, texts),
         name,
         8,
         "speed",
         pairs,
         compare(
-            f"{subject.n_layers * N_TOKENS} logit differences with it",
+            f"{subject.n_layers * n_tokens} logit differences with it",
             results["ours"],
             results["theirs"],
             scale=scale_of_logits,
@@ -98,9 +124,10 @@ def nnsight_loop(subject: Subject, clean: str, corrupted: str) -> np.ndarray:
     a, b = (subject.model.vocabulary.id(text) for text in (ANSWER, OTHER))
     with model.trace(clean):
         kept = [block.input.clone() for block in blocks].save()
-    found = np.empty((len(blocks), N_TOKENS))
+    n_tokens = subject.ids(clean).shape[1]
+    found = np.empty((len(blocks), n_tokens))
     for layer, block in enumerate(blocks):
-        for token in range(N_TOKENS):
+        for token in range(n_tokens):
             with model.trace(corrupted):
                 block.input[:, token] = kept[layer][:, token]
                 logits = model.output.logits[:, -1].save()

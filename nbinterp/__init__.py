@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from nbinterp.model import CollectionStopped as CollectionStopped
     from nbinterp.model import GenerationStopped as GenerationStopped
     from nbinterp.model import Model as Model
+    from nbinterp.prompts import Chat as Chat
     from nbinterp.results import Result as Result
     from nbinterp.sites import Site as Site
     from nbinterp.spaces import Activations as Activations
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from nbinterp.spaces import Loop as Loop
     from nbinterp.spaces import Plane as Plane
     from nbinterp.sweeps import Sweep as Sweep
-    from nbinterp.tokens import Chat as Chat
     from nbinterp.tokens import Match as Match
     from nbinterp.tokens import Regex as Regex
     from nbinterp.tokens import Role as Role
@@ -71,7 +71,8 @@ _HOMES = {
     "results": ("Result",),
     "sites": ("Site",),
     "sweeps": ("Sweep",),
-    "tokens": ("Chat", "Match", "Regex", "Role"),
+    "prompts": ("Chat",),
+    "tokens": ("Match", "Regex", "Role"),
     "spaces": ("Activations", "Basis", "Direction", "Loop", "Plane"),
     "widgets.atlas": ("Atlas",),
     "widgets.dial": ("Dial",),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from nbinterp.anatomy import ModelInfo
     from nbinterp.experiment import Experiment
-    from nbinterp.interventions import Intervention
+    from nbinterp.operations import Intervention
     from nbinterp.tokens import TokenSelection
 
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from nbinterp.anatomy import ModelInfo
     from nbinterp.experiment import Experiment
+    from nbinterp.prompts import TokenizedPrompt
     from nbinterp.results import Vocabulary
     from nbinterp.sites import Site
-    from nbinterp.tokens import TokenizedPrompt
 
 
 @dataclass(frozen=True)

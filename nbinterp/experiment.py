@@ -15,9 +15,10 @@ import attrs
 
 from nbinterp.anatomy import ModelInfo
 from nbinterp.code import nnsight_code
-from nbinterp.interventions import Intervention, intervention_from_json
+from nbinterp.interventions import intervention_from_json
+from nbinterp.operations import Intervention
+from nbinterp.prompts import Prompt, as_prompts, prompt_to_json
 from nbinterp.sites import Site
-from nbinterp.tokens import Prompt, as_prompts, prompt_to_json
 
 _FORMAT = 2
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 import numpy as np
 from attrs import field, frozen
 
 from nbinterp import arithmetic
-from nbinterp.sites import Site
 from nbinterp.spaces import (
     Activations,
     Basis,
@@ -21,241 +17,31 @@ from nbinterp.spaces import (
     Floats,
     Loop,
     Plane,
-    Subspace,
     subspace_from_json,
-    subspace_to_json,
 )
-from nbinterp.tokens import (
-    Chat,
-    Positions,
-    Prompt,
-    Span,
-    Steps,
-    TokenSelection,
-    TokensLike,
-    as_prompt,
-    as_prompts,
-    prompt_to_json,
-    select_steps,
-    select_tokens,
-)
+from nbinterp.tokens import Positions, Span, TokenSelection, TokensLike
 
 if TYPE_CHECKING:
     from nbinterp.anatomy import ModelInfo
+    from nbinterp.prompts import Prompt
 
 
-@runtime_checkable
-class SourceExperiment(Protocol):
-    """What an intervention needs of an experiment from whose run it takes activations."""
-
-    @property
-    def prompts(self) -> tuple[Prompt, ...]:
-        """What the model is given."""
-
-    def on(self, model: ModelInfo) -> Self:
-        """Return it bound to a model."""
-
-    def to_json_value(self) -> dict[str, Any]:
-        """Return what JSON can hold of it."""
-
-
-def _as_site(site: str | Site) -> Site:
-    return Site.of(site)
-
-
-def _as_number(value: Any) -> Any:
-    # 1 and 1.0 are equal, and so should be their JSON; what is no number is left to the validator
-    return float(value) if isinstance(value, Real) else value
-
-
-def _numbers(value: Any, what: str) -> Floats:
-    try:
-        return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"got {what} of type {type(value).__name__}; wanted an array of numbers.") from None
-
-
-def _as_direction(value: Any) -> Direction:
-    return value if isinstance(value, Direction) else Direction(None, None, _numbers(value, "a direction"))
-
-
-def _is_text(value: Any) -> bool:
-    """Whether this is a prompt or a list of prompts, and no numbers."""
-    if isinstance(value, list | tuple):
-        return not value or _is_text(value[0])
-    return isinstance(value, str | Chat | Mapping)
-
-
-def _as_mean(value: Any) -> Direction | tuple[Prompt, ...] | None:
-    if value is None:
-        return None
-    return as_prompts(value) if _is_text(value) else _as_direction(value)
-
-
-def _as_prompts_or_none(value: Any) -> tuple[Prompt, ...] | None:
-    return None if value is None else as_prompts(value)
-
-
-def _as_source(value: Any) -> Prompt | SourceExperiment | Activations:
-    if isinstance(value, Activations):
-        return value
-    if isinstance(value, Direction):
-        return Activations(value.site, value.model, value.vector[None])
-    if isinstance(value, SourceExperiment):
-        if len(value.prompts) != 1:
-            raise ValueError(
-                f"got an experiment of {len(value.prompts)} prompts as the source of a Patch; wanted one of a single prompt."
-            )
-        return value
-    if value is None or _is_text(value):
-        return as_prompt(value, "the source of a Patch")
-    return Activations(None, None, np.atleast_2d(_numbers(value, "the source of a Patch")))
-
-
-def _as_tokens_or_none(tokens: TokensLike | None) -> TokenSelection | None:
-    return None if tokens is None else select_tokens(tokens)
-
-
-def _check_finite(act: Intervention, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and not (isinstance(value, float) and math.isfinite(value)):
-        raise ValueError(f"got {attribute.name}={value!r}; wanted a finite number.")
-
-
-def _check_flag(act: Intervention, attribute: attrs.Attribute[Any], value: bool) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"got {attribute.name}={value!r}; wanted True or False.")
-
-
-def _check_seed(act: Intervention, attribute: attrs.Attribute[Any], value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"got {attribute.name}={value!r}; wanted a whole number from 0 up.")
-
-
-def _check_subspace(act: Intervention, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if not isinstance(value, Direction | Plane | Basis):
-        raise TypeError(
-            f"got {attribute.name}={type(value).__name__} in {act._name}; wanted a Direction, a Plane or a Basis."
-        )
-    if isinstance(value, Direction):
-        _ = value.unit  # raises where there is none
-
-
-@frozen
-class Operation:
-    """One of `nbinterp.arithmetic`'s functions with its arguments after ``x``.
-
-    Parameters
-    ----------
-    function : callable
-        The function.
-    arrays : mapping of str to array
-        Array arguments; their last axis is ``n_features``.
-    numbers : mapping of str to float or None
-        Scalar arguments.
-    """
-
-    function: Callable[..., Any]
-    arrays: Mapping[str, Floats] = field(factory=dict)
-    numbers: Mapping[str, float | None] = field(factory=dict)
-
-
-@frozen
-class Sources:
-    """What an intervention takes from other runs; it becomes the argument ``value`` of `nbinterp.arithmetic.put`.
-
-    Parameters
-    ----------
-    prompts : tuple of prompts or experiments
-        What is run; an experiment's own interventions act in its run.
-    tokens : TokenSelection
-        Whose activations are taken.
-    how : {"each", "mean", "resample"}
-        Row by row, ``[n_tokens, n_features]``; their mean over all tokens of all prompts, ``[n_features]``; or for each
-        token a row of a random token of a random prompt.
-    seed : int
-        Of the random choice.
-    """
-
-    prompts: tuple[Prompt | SourceExperiment, ...]
-    tokens: TokenSelection
-    how: Literal["each", "mean", "resample"]
-    seed: int = 0
-
-
-@frozen
-class Intervention(ABC):
-    """What all interventions share: where and when they act.
-
-    Parameters
-    ----------
-    site : str or Site
-        Where in the model.
-    tokens : int, slice, str, re.Pattern, sequence of int, callable, or a selection
-        At which tokens of the prompt; all by default, none with ``[]``.
-    steps : int, slice, "all" or sequence of int, optional
-        At which generated tokens, counted from 0; none by default.
-    enabled : bool
-        A disabled intervention keeps its place in the stack and does nothing.
-
-    Raises
-    ------
-    ValueError
-        When it acts nowhere, since both tokens and steps are empty.
-    """
-
-    site: Site = field(converter=_as_site)
-    tokens: TokenSelection = field(default=Span(), converter=select_tokens, kw_only=True)
-    steps: Steps | None = field(default=None, converter=select_steps, kw_only=True)
-    enabled: bool = field(default=True, validator=_check_flag, kw_only=True)
-
-    @steps.validator
-    def _acts_somewhere(self, attribute: attrs.Attribute[Any], value: Steps | None) -> None:
-        if value is None and self.tokens == Positions(()):
-            raise ValueError(
-                f"got {self._name} at no token of the prompt and no step, which does nothing: choose some with tokens= or steps=."
-            )
-
-    @abstractmethod
-    def operation(self) -> Operation:
-        """Return what is to be computed."""
-
-    def sources(self) -> Sources | None:
-        """Return what the operation's ``value`` is to be taken from; None where it needs no other run."""
-        return None
-
-    def check(self, model: ModelInfo) -> None:
-        """Raise ValueError when this cannot be done in `model`."""
-        model.check(self.site)
-        for value in self._values().values():
-            if not isinstance(value, Subspace):
-                continue
-            # of the pattern, only whole rows as they are can be given: it has as many features as its prompt has tokens
-            if self.site.component == "pattern" and not isinstance(value, Activations):
-                raise ValueError(self._no_fixed_width(value._name))
-            value.require(self.site, model)
-
-    def bound(self, model: ModelInfo) -> Self:
-        """Return this intervention, checked, with experiments that it holds bound to `model`."""
-        self.check(model)
-        return self
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON form from which `intervention_from_json` makes an equal value."""
-        return {"kind": type(self).__name__} | {name: _value_to_json(value) for name, value in self._values().items()}
-
-    @property
-    def _name(self) -> str:
-        name = type(self).__name__
-        return f"{'an' if name.startswith('A') else 'a'} {name}"
-
-    def _values(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in attrs.fields(type(self))}
-
-    def _no_fixed_width(self, what: str) -> str:
-        return (
-            f"got {what} in {self._name} at {self.site}, whose features are the keys, as many as the prompt has "
-            "tokens: use Ablate, Scale or Patch there without one."
-        )
+from nbinterp.operations import (
+    Intervention,
+    Operation,
+    SourceExperiment,
+    Sources,
+    as_direction,
+    as_mean,
+    as_number,
+    as_prompts_or_none,
+    as_source,
+    as_tokens_or_none,
+    check_finite,
+    check_flag,
+    check_seed,
+    check_subspace,
+)
 
 
 @frozen
@@ -277,9 +63,9 @@ class Ablate(Intervention):
     .. [2] Chan et al., "Causal scrubbing", 2022 (resampling ablation). AI Alignment Forum.
     """
 
-    mean: Direction | tuple[Prompt, ...] | None = field(default=None, converter=_as_mean, kw_only=True)
-    resample: tuple[Prompt, ...] | None = field(default=None, converter=_as_prompts_or_none, kw_only=True)
-    seed: int = field(default=0, validator=_check_seed, kw_only=True)
+    mean: Direction | tuple[Prompt, ...] | None = field(default=None, converter=as_mean, kw_only=True)
+    resample: tuple[Prompt, ...] | None = field(default=None, converter=as_prompts_or_none, kw_only=True)
+    seed: int = field(default=0, validator=check_seed, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.mean is not None and self.resample is not None:
@@ -323,8 +109,8 @@ class Patch(Intervention):
     .. [1] Heimersheim & Nanda, "How to use and interpret activation patching", 2024, section 2. arXiv:2404.15255
     """
 
-    source: Prompt | SourceExperiment | Activations = field(converter=_as_source, kw_only=True)
-    source_tokens: TokenSelection | None = field(default=None, converter=_as_tokens_or_none, kw_only=True)
+    source: Prompt | SourceExperiment | Activations = field(converter=as_source, kw_only=True)
+    source_tokens: TokenSelection | None = field(default=None, converter=as_tokens_or_none, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if isinstance(self.source, Activations):
@@ -381,9 +167,9 @@ class Steer(Intervention):
     .. [1] Turner et al., "Steering language models with activation engineering", 2023, section 3. arXiv:2308.10248
     """
 
-    direction: Direction = field(converter=_as_direction, kw_only=True)
-    scale: float = field(default=1.0, converter=_as_number, validator=_check_finite, kw_only=True)
-    to: float | None = field(default=None, converter=_as_number, validator=_check_finite, kw_only=True)
+    direction: Direction = field(converter=as_direction, kw_only=True)
+    scale: float = field(default=1.0, converter=as_number, validator=check_finite, kw_only=True)
+    to: float | None = field(default=None, converter=as_number, validator=check_finite, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.to is None:
@@ -414,9 +200,9 @@ class Scale(Intervention):
         x + (f − 1) BᵀB (x − c). By default x becomes f x.
     """
 
-    factor: float = field(converter=_as_number, validator=_check_finite)
+    factor: float = field(converter=as_number, validator=check_finite)
     on: Direction | Plane | Basis | None = field(
-        default=None, validator=attrs.validators.optional(_check_subspace), kw_only=True
+        default=None, validator=attrs.validators.optional(check_subspace), kw_only=True
     )
 
     def operation(self) -> Operation:
@@ -444,8 +230,8 @@ class Project(Intervention):
        ablation: a Direction taken out). arXiv:2406.11717
     """
 
-    on: Direction | Plane | Basis = field(validator=_check_subspace, kw_only=True)
-    out: bool = field(default=False, validator=_check_flag, kw_only=True)
+    on: Direction | Plane | Basis = field(validator=check_subspace, kw_only=True)
+    out: bool = field(default=False, validator=check_flag, kw_only=True)
 
     def operation(self) -> Operation:
         """Return the projection."""
@@ -477,9 +263,9 @@ class Rotate(Intervention):
     """
 
     on: Plane | Loop = field(kw_only=True)
-    by: float | None = field(default=None, converter=_as_number, validator=_check_finite, kw_only=True)
-    to: float | None = field(default=None, converter=_as_number, validator=_check_finite, kw_only=True)
-    start: float | None = field(default=None, converter=_as_number, validator=_check_finite, kw_only=True)
+    by: float | None = field(default=None, converter=as_number, validator=check_finite, kw_only=True)
+    to: float | None = field(default=None, converter=as_number, validator=check_finite, kw_only=True)
+    start: float | None = field(default=None, converter=as_number, validator=check_finite, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.on, Plane | Loop):
@@ -502,18 +288,6 @@ class Rotate(Intervention):
 
 
 _KINDS: dict[str, type[Intervention]] = {cls.__name__: cls for cls in (Ablate, Patch, Steer, Scale, Project, Rotate)}
-
-
-def _value_to_json(value: Any) -> Any:
-    if isinstance(value, Site):
-        return str(value)
-    if isinstance(value, Subspace):
-        return subspace_to_json(value)
-    if isinstance(value, SourceExperiment):
-        return value.to_json_value()
-    if isinstance(value, tuple):
-        return [prompt_to_json(prompt) for prompt in value]
-    return value.to_json() if isinstance(value, TokenSelection | Chat) else value
 
 
 def intervention_from_json(

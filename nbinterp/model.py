@@ -25,10 +25,11 @@ from nbinterp.engine.plan import Plan, make_plan
 from nbinterp.engine.verification import verify
 from nbinterp.experiment import Experiment, Generation
 from nbinterp.metrics import Metric
+from nbinterp.prompts import Chat, Prompt, TokenizedPrompt, as_prompt
 from nbinterp.results import Result, Vocabulary
 from nbinterp.sites import COMPONENTS, UNLAYERED, Site
 from nbinterp.sweeps import Sweep, grid
-from nbinterp.tokens import SHORTHANDS, Chat, Positions, Prompt, TokenizedPrompt, TokensLike, as_prompt, select_tokens
+from nbinterp.tokens import SHORTHANDS, Positions, TokensLike, select_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence

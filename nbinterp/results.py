@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from nbinterp.interventions import Ablate, Intervention, Patch, Project, Rotate, Scale, Steer
+from nbinterp.interventions import Ablate, Patch, Project, Rotate, Scale, Steer
 from nbinterp.sites import Site
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from nbinterp.anatomy import ModelInfo
     from nbinterp.engine.verification import Verification
     from nbinterp.experiment import Experiment
-    from nbinterp.tokens import TokenizedPrompt
+    from nbinterp.operations import Intervention
+    from nbinterp.prompts import TokenizedPrompt
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from nbinterp.prompts import Chat, Prompt
 from nbinterp.snippets import Spot
-from nbinterp.tokens import Chat, Match, Positions, Prompt, Regex, Role, Span, TokenSelection
+from nbinterp.tokens import Match, Positions, Regex, Role, Span, TokenSelection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from nbinterp.anatomy import ModelInfo
     from nbinterp.experiment import Experiment, Generation
-    from nbinterp.interventions import Intervention
+    from nbinterp.operations import Intervention
     from nbinterp.sites import Site
     from nbinterp.spaces import Floats
-    from nbinterp.tokens import Steps
+    from nbinterp.steps import Steps
 
 Numbered = tuple[int, "Intervention"]
 

@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from nbinterp.experiment import Experiment
-from nbinterp.interventions import Intervention
+from nbinterp.operations import Intervention
 from nbinterp.sites import Site
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from nbinterp.anatomy import ModelInfo
 from nbinterp.experiment import Experiment, Generation
 from nbinterp.interventions import Ablate, Patch, Rotate, Scale, Steer
+from nbinterp.prompts import Chat
 from nbinterp.spaces import Direction, Plane
-from nbinterp.tokens import Chat, Chosen
+from nbinterp.tokens import Chosen
 from tests.test_interventions import interventions, sites
 from tests.test_tokens import prompts
 

@@ -9,20 +9,12 @@ from hypothesis import strategies as st
 from nbinterp import arithmetic
 from nbinterp.anatomy import ModelInfo
 from nbinterp.experiment import Experiment
-from nbinterp.interventions import (
-    Ablate,
-    Patch,
-    Project,
-    Rotate,
-    Scale,
-    SourceExperiment,
-    Sources,
-    Steer,
-    intervention_from_json,
-)
+from nbinterp.interventions import Ablate, Patch, Project, Rotate, Scale, Steer, intervention_from_json
+from nbinterp.operations import SourceExperiment, Sources
+from nbinterp.prompts import Chat
 from nbinterp.sites import Site
 from nbinterp.spaces import Activations, Basis, Direction, Loop, Plane
-from nbinterp.tokens import Chat, Positions, Span
+from nbinterp.tokens import Positions, Span
 from tests.test_tokens import prompts, selections, steps
 
 HEADS = ModelInfo("heads", "abc", "X", 4, 32, 100, "b", n_heads=4, n_kv_heads=2, d_head=8, d_mlp=64)

@@ -1,7 +1,13 @@
+import os
+import subprocess
+import sys
+
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from nbclient import NotebookClient
 from safetensors.torch import save_file
 
 import nbinterp as nb
@@ -86,7 +92,7 @@ def test_every_token_has_a_text_and_an_id(model):
             torch.nn.Linear(2, 2),
             {"tokenizer": "x"},
             ValueError,
-            "got a model of class Linear with its blocks at none of model.layers, transformer.h, gpt_neox.layers, model.decoder.layers; nbinterp knows decoder-only language models of transformers' Llama, GPT-2, GPT-NeoX and OPT families: open one of those.",
+            "got a model of class Linear with its blocks at none of model.layers, transformer.h, gpt_neox.layers, model.decoder.layers; nbinterp knows decoder-only language models of transformers' Llama, GPT-2, GPT-NeoX, Gemma, Qwen, Mistral, Phi, OPT and Falcon families: open one of those.",
         ),
     ],
 )
@@ -272,8 +278,21 @@ def test_safetensors_with_padding_rows_name_them(tokenizer, tmp_path):
         nb.Model.open(tmp_path)
 
 
-def test_a_core_is_left_to_the_page(model):
-    import os
+THREADS = """
+from nbinterp.engine.loading import _leave_a_core
+import torch
+from nbclient import NotebookClient
 
+_leave_a_core()
+print(torch.get_num_threads())
+"""
+
+
+@pytest.mark.slow
+def test_in_a_notebook_a_core_is_left_to_the_page_and_in_a_script_none():
     cores = len(os.sched_getaffinity(0))
-    assert torch.get_num_threads() <= max(1, cores - 1)
+    script = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=True)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(THREADS)])
+    NotebookClient(notebook).execute()
+    assert int(script.stdout) >= cores
+    assert int(notebook.cells[0].outputs[0].text) == max(1, cores - 1)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nbinterp import Ablate, Basis, Experiment, Patch, Plane, Project, Rotate, Scale, Site, Steer
+from nbinterp.prompts import TokenizedPrompt
 from nbinterp.results import Result, Vocabulary, softmax
-from nbinterp.tokens import TokenizedPrompt
 
 
 @pytest.fixture

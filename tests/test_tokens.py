@@ -6,22 +6,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nbinterp.tokens import (
-    Chat,
-    Chosen,
-    Match,
-    Positions,
-    Regex,
-    Role,
-    Span,
-    TokenizedPrompt,
-    as_prompt,
-    as_prompts,
-    holds,
-    prompt_to_json,
-    select_steps,
-    select_tokens,
-)
+from nbinterp.prompts import Chat, TokenizedPrompt, as_prompt, as_prompts, prompt_to_json
+from nbinterp.steps import holds, select_steps
+from nbinterp.tokens import Chosen, Match, Positions, Regex, Role, Span, select_tokens
 
 
 def prompt_of(*tokens, roles=(), turns=()):

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from nbinterp.engine.execute import Executor
+    from nbinterp.prompts import TokenizedPrompt
     from nbinterp.sites import Site
-    from nbinterp.tokens import TokenizedPrompt, TokenSelection
+    from nbinterp.tokens import TokenSelection
 
 
 class CollectionStopped(KeyboardInterrupt):

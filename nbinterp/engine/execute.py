@@ -17,8 +17,8 @@ from nbinterp.engine.plan import Mean, Taken, make_plan
 from nbinterp.engine.runs import Cache, Kept, KeptRuns, Reads, Run, in_stream
 from nbinterp.engine.sizes import Sizes
 from nbinterp.engine.tensors import Change, as_array, first_tensor, head_of, part_of, put_back, shaped, whole
+from nbinterp.prompts import TokenizedPrompt
 from nbinterp.sites import Site
-from nbinterp.tokens import TokenizedPrompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nbinterp.anatomy import ModelInfo
     from nbinterp.engine.plan import Batch, Edit, Plan
     from nbinterp.experiment import Experiment
-    from nbinterp.tokens import Prompt
+    from nbinterp.prompts import Prompt
 
 
 class Executor:

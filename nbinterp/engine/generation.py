@@ -12,7 +12,7 @@ from transformers import DynamicCache
 from nbinterp import continuations
 from nbinterp.continuations import Continuation
 from nbinterp.engine.plan import Edit, make_plan, step_edits
-from nbinterp.tokens import Steps, TokenizedPrompt, holds
+from nbinterp.steps import Steps, holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from nbinterp.engine.runs import Cache, Run
     from nbinterp.engine.tensors import Change
     from nbinterp.experiment import Experiment, Generation
+    from nbinterp.prompts import Prompt, TokenizedPrompt
     from nbinterp.results import Vocabulary
     from nbinterp.sites import Site
-    from nbinterp.tokens import Prompt
 
 
 Key = tuple[int, int, bool]

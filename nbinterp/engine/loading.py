@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,11 +57,14 @@ def load(
 
 
 def _leave_a_core() -> None:
-    """Let torch use all cores but one, unless it was told to use fewer already.
+    """Let torch use all cores but one in a notebook's kernel, unless it was told to use fewer already.
 
     Its threads wait for each other after every operation, so that one that shares its core with the browser holds up
-    all: with a busy page on two cores, two threads are five times slower than one.
+    all: with a busy page on two cores, two threads are five times slower than one. A script has no page.
     """
+    kernel = sys.modules.get("ipykernel.kernelapp")
+    if kernel is None or not kernel.IPKernelApp.initialized():
+        return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if torch.get_num_threads() >= cores > 1:
         torch.set_num_threads(cores - 1)

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbinterp.experiment import Experiment
-from nbinterp.tokens import Chat, TokenizedPrompt
+from nbinterp.prompts import Chat, TokenizedPrompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from nbinterp.anatomy import ModelInfo
     from nbinterp.engine.sizes import Sizes
-    from nbinterp.interventions import Intervention, Operation, Sources
+    from nbinterp.operations import Intervention, Operation, Sources
+    from nbinterp.prompts import Prompt
     from nbinterp.sites import Site
-    from nbinterp.tokens import Prompt, Steps
+    from nbinterp.steps import Steps
 
 OVERHEAD = 20
 """How many tokens a block could run in the time that it takes to stream its weights from memory, on a processor.
@@ -219,7 +220,7 @@ class Plan:
         todo = [prompt for prompt in self.prompts if prompt not in self.known]
         layers = self.model.n_layers
         lines = [
-            f"Plan on {self.model}: {self.rows} changed rows in {len(self.batches)} traces, {len(todo)} of {len(self.prompts)} prompts still to be run untouched",
+            f"Plan on {self.model}: {_many(self.rows, 'changed row')} in {_many(len(self.batches), 'trace')}, {len(todo)} of {_many(len(self.prompts), 'prompt')} still to be run untouched",
             f"  work: {self.work:,} of {self.naive_work:,} token-layers, {self.share:.1%} of a full pass for each row and prompt",
             f"  memory: {_mib(self.memory)} beside the weights' {_mib(self.sizes.weights)}, batches cut to {_mib(self.sizes.bound)}",
         ]
@@ -227,12 +228,18 @@ class Plan:
             first, last = batch.rows[0].join, batch.rows[-1].join
             blocks = f"{max(first, 0)}" if first == last else f"{max(first, 0)} to {last}"
             lines.append(
-                f"  {len(batch.rows)} rows from block {blocks} of {layers} on, tokens {batch.start} to {batch.length - 1}"
+                f"  {_many(len(batch.rows), 'row')} from block {blocks} of {layers} on, tokens {batch.start} to {batch.length - 1}"
             )
-        return "\n".join(lines + ([f"  … {len(self.batches) - 8} more traces"] if len(self.batches) > 8 else []))
+        return "\n".join(
+            lines + ([f"  … {_many(len(self.batches) - 8, 'more trace')}"] if len(self.batches) > 8 else [])
+        )
 
     def _repr_html_(self) -> str:
         return f"<pre>{self}</pre>"
+
+
+def _many(number: int, of: str) -> str:
+    return f"{number:,} {of}{'' if number == 1 else 's'}"
 
 
 def _mib(size: int) -> str:

@@ -16,7 +16,7 @@ from nbinterp.sites import Site
 
 if TYPE_CHECKING:
     from nbinterp.anatomy import ModelInfo
-    from nbinterp.tokens import TokenizedPrompt
+    from nbinterp.prompts import TokenizedPrompt
 
 Cache = list[tuple[torch.Tensor, torch.Tensor]]
 """Keys and values of every layer: each ``[n_rows, n_kv_heads, n_tokens, d_head]``."""

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from nbinterp.anatomy import ModelInfo
     from nbinterp.engine.execute import Executor
     from nbinterp.experiment import Experiment
+    from nbinterp.prompts import Prompt, TokenizedPrompt
     from nbinterp.results import Result
     from nbinterp.sites import Site
-    from nbinterp.tokens import Prompt, TokenizedPrompt
 
 TOLERANCES = {"float64": 1e-6, "float32": 1e-4, "float16": 2**-6, "bfloat16": 2**-4}
 """How far two computations of one thing may differ, in the model's precision, relative to the size of what is compared.

@@ -16,7 +16,7 @@ import traitlets
 from nbinterp.charts.dial import dial_chart
 from nbinterp.experiment import Experiment
 from nbinterp.interventions import Rotate
-from nbinterp.tokens import TokenizedPrompt, TokensLike, select_tokens
+from nbinterp.tokens import TokensLike, select_tokens
 from nbinterp.widgets.protocol import Candidate, DialAnswer, DialSpec, DialSweep, Label, Layer, Series
 from nbinterp.widgets.saved import saved_bundle
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from nbinterp.anatomy import ModelInfo
     from nbinterp.geometry.manifold import Circle
+    from nbinterp.prompts import TokenizedPrompt
     from nbinterp.results import Result
 
 _STATIC = pathlib.Path(__file__).parent.parent / "static"

@@ -11,7 +11,7 @@ from nbinterp import Ablate, Experiment, Patch, Steer
 from nbinterp.anatomy import Anatomy, ModelInfo, Place
 from nbinterp.engine.plan import OVERHEAD, Batch, make_plan
 from nbinterp.engine.sizes import Sizes
-from nbinterp.tokens import TokenizedPrompt
+from nbinterp.prompts import TokenizedPrompt
 
 N = 4
 PLACES = {
@@ -214,9 +214,9 @@ def test_the_plan_counts_its_work():
     assert made.share == pytest.approx(2 / 48)
     assert plan([ablated(text, "resid_post.1", at=-1)]).work == 2 + 24
     said = str(made)
-    assert "1 changed rows in 1 traces, 0 of 1 prompts still to be run untouched" in said
+    assert "1 changed row in 1 trace, 0 of 1 prompt still to be run untouched" in said
     assert "work: 2 of 48 token-layers, 4.2% of a full pass for each row and prompt" in said
-    assert "1 rows from block 2 of 4 on, tokens 5 to 5" in said
+    assert "1 row from block 2 of 4 on, tokens 5 to 5" in said
 
 
 def test_a_token_that_is_not_there_is_refused_while_planning():

@@ -211,10 +211,11 @@ def test_a_raw_path_is_checked_where_its_tensor_has_tokens(llama, experiment):
 
 def test_checking_leaves_the_model_as_it_is(llama, experiment, capsys):
     before = llama.nnsight._module.config._attn_implementation
-    known = [id(run) for run in llama._executor.kept]
+    known = len(llama._executor.kept)
     result, _ = checked(llama, replace(experiment, read=(Site.of("pattern.2"),)))
     assert llama.nnsight._module.config._attn_implementation == before
-    assert set(known) <= {id(run) for run in llama._executor.kept}
+    assert len(llama._executor.kept) >= known
+    assert all(prompt in llama._executor.kept for prompt in result.prompts)
     assert capsys.readouterr().out == ""
     np.testing.assert_array_equal(llama.run(result.experiment).logits, result.logits)
 
