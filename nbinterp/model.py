@@ -191,6 +191,14 @@ class Model:
         """Held during every trace of every model: nnsight traces from one thread at a time, and a backward pass of one model concerns all."""
         return MODEL_LOCK
 
+    def forget(self) -> None:
+        """Drop all kept untouched runs.
+
+        Weights that were changed in place, or moved, are noticed; call this after changing them behind torch's back, through
+        ``.data`` or by putting another parameter in a parameter's place.
+        """
+        self._executor.forget()
+
     def __repr__(self) -> str:
         i = self.info
         return f"Model({i.name!r}: {i.architecture}, {i.n_layers} layers, d_model {i.d_model}, {i.n_vocab:,} tokens)"

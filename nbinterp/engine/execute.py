@@ -54,19 +54,19 @@ class Executor:
         self.anatomy = info.anatomy
         self.kept = KeptRuns(memory_bound)
         self._means: dict[Hashable, torch.Tensor] = {}
+        self._parameters = tuple(module.parameters())
         self._state = self._weights_state()
-        self._weights = sum(p.nbytes for p in module.parameters())
+        self._weights = sum(p.nbytes for p in self._parameters)
         self._last_only = "logits_to_keep" in inspect.signature(module.forward).parameters
 
     @property
     def like(self) -> dict[str, Any]:
         """Precision and device of the model's weights, and so of its activations."""
-        parameter = next(self.nnsight._module.parameters())
-        return {"dtype": parameter.dtype, "device": parameter.device}
+        return {"dtype": self._parameters[0].dtype, "device": self._parameters[0].device}
 
     def _weights_state(self) -> int:
         # a parameter counts the operations that changed it in place
-        return hash(tuple((id(p), p._version, p.dtype, p.device) for p in self.nnsight._module.parameters()))
+        return hash(tuple((p._version, p.dtype, p.device) for p in self._parameters))
 
     def refresh(self) -> None:
         """Drop what is kept where the weights were changed, or moved, since."""
@@ -293,15 +293,12 @@ class Executor:
         # called with one prompt, the model makes masks and positions that every row which joins it can share
         alike = first >= 0 and self.anatomy.grows
         ids = self._ids([row.prompt for row in (batch.rows[:1] if alike else batch.rows)], batch.start)
-        cache = self._prefix(batch, kept)
+        cache = self._prefix(batch, kept) if batch.start or keep_cache else None
         with (
             self._attention(sites),
             torch.no_grad(),
             self.nnsight.trace(
-                {"input_ids": ids},
-                past_key_values=cache,
-                use_cache=bool(batch.start) or keep_cache,
-                **self._logits_of(sites),
+                {"input_ids": ids}, past_key_values=cache, use_cache=cache is not None, **self._logits_of(sites)
             ),
         ):
             for layer in range(first):
@@ -314,7 +311,7 @@ class Executor:
                     here = torch.cat([first_tensor(blocks[step.joins - 1].output), arrivals[step.joins]])
                     blocks[step.joins - 1].output = self._handed_on(here)
             logits = self.nnsight.output.logits[:, -1].save()
-        return logits, found, self._caches(batch, cache, kept) if keep_cache else []
+        return logits, found, self._caches(batch, cache, kept) if cache is not None and keep_cache else []
 
     def _arrivals(
         self,

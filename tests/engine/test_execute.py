@@ -257,7 +257,7 @@ def test_an_error_in_mid_trace_leaves_model_and_cache_whole(small, monkeypatch):
 
 
 def test_a_run_can_be_stopped_between_traces(small):
-    small._executor.forget()
+    small.forget()
     asked = []
 
     def cancel():
@@ -369,7 +369,7 @@ def test_a_point_that_changes_nothing_is_the_untouched_model(small):
 
 def test_the_plan_is_what_is_run(small):
     experiment = Experiment(PROMPTS, Ablate("resid_post.1", tokens=-1), read="resid_post.3")
-    small._executor.forget()
+    small.forget()
     plan = experiment.plan(small)
     assert len(plan.prompts) == 3
     assert not plan.known
