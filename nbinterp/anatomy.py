@@ -48,9 +48,10 @@ class Anatomy:
 
     Parameters
     ----------
-    before, inside, after : tuple of str
+    before, inside, after : mapping of str to int
         Ends of modules in the order in which data pass them (``"model.norm.input"``), before, inside and after the
-        blocks; those inside are written once for all blocks and relative to the block (``"mlp.input"``, ``"input"``).
+        blocks, with the number of features that pass there; those inside are written once for all blocks and relative to
+        the block (``"mlp.input"``, ``"input"``).
     places : mapping of str to Place
         By component.
     lacking : mapping of str to str
@@ -63,9 +64,9 @@ class Anatomy:
         How many values a block returns in a tuple beside the residual stream.
     """
 
-    before: tuple[str, ...]
-    inside: tuple[str, ...]
-    after: tuple[str, ...]
+    before: Mapping[str, int]
+    inside: Mapping[str, int]
+    after: Mapping[str, int]
     places: Mapping[str, Place]
     lacking: Mapping[str, str]
     grows: bool = True
@@ -139,7 +140,9 @@ class ModelInfo:
             return self.d_mlp or None
         if site.component in ("q", "k", "v", "z"):
             return (self.d_head if site.head is not None else self.d_head * self.heads(site)) or None
-        return None if site.is_path or site.component == "pattern" else self.d_model
+        if site.is_path:
+            return None if self.anatomy is None else self._call(site)[2]
+        return None if site.component == "pattern" else self.d_model
 
     def check(self, site: Site) -> None:
         """Raise ValueError when this model has no such site."""
@@ -185,17 +188,24 @@ class ModelInfo:
             # a step inside the attention's source, right before what takes the heads' outputs
             layer, rank = self.position(Site("z", site.layer))
             return layer, rank - 0.5
+        return self._call(site)[:2]
+
+    def _call(self, site: Site) -> tuple[int, float, int]:
+        """Return the layer, rank and number of features of the end of a module at which a site is."""
+        assert self.anatomy is not None
         path, side = self.event(site)
         inside = re.fullmatch(rf"{re.escape(self.blocks)}\.(\d+)(?:\.(.+))?", path)
         call = ".".join(filter(None, [path if inside is None else inside[2], side]))
-        if inside is None and call in self._ranks["before"]:
-            return -1, self._ranks["before"][call]
-        if inside is None and call in self._ranks["after"]:
-            return self.n_layers, self._ranks["after"][call]
-        if inside is not None and int(inside[1]) < self.n_layers and call in self._ranks["inside"]:
-            return int(inside[1]), self._ranks["inside"][call]
-        calls = (*COMPONENTS, *(c.removesuffix(".output") for c in (*self.anatomy.before, *self.anatomy.after)))
-        close = difflib.get_close_matches(site.component, calls, 2, 0.6)
+        places = (
+            {-1: self.anatomy.before, self.n_layers: self.anatomy.after}
+            if inside is None
+            else {int(inside[1]): self.anatomy.inside}
+        )
+        for layer, calls in places.items():
+            if call in calls and (inside is None or layer < self.n_layers):
+                return layer, self._ranks[layer if inside is None else 0][call], calls[call]
+        known = (*COMPONENTS, *(c.removesuffix(".output") for c in (*self.anatomy.before, *self.anatomy.after)))
+        close = difflib.get_close_matches(site.component, known, 2, 0.6)
         hint = f"; did you mean {' or '.join(map(repr, close))}" if close else ""
         raise ValueError(
             f"got the site {str(site)!r}, which is neither a component ({', '.join(COMPONENTS)}) nor the path of a module that "
@@ -203,7 +213,7 @@ class ModelInfo:
         )
 
     @cached_property
-    def _ranks(self) -> dict[str, dict[str, int]]:
+    def _ranks(self) -> dict[int, dict[str, int]]:
         assert self.anatomy is not None
-        names = ("before", "inside", "after")
-        return {name: {call: rank for rank, call in enumerate(getattr(self.anatomy, name))} for name in names}
+        places = {-1: self.anatomy.before, 0: self.anatomy.inside, self.n_layers: self.anatomy.after}
+        return {layer: {call: rank for rank, call in enumerate(calls)} for layer, calls in places.items()}

@@ -7,9 +7,9 @@ from nbinterp.anatomy import Anatomy, ModelInfo, Place
 from nbinterp.sites import COMPONENTS, UNLAYERED
 
 ANATOMY = Anatomy(
-    ("model.embed.input", "model.embed.output"),
-    ("input", "attn.q.output", "attn.o.input", "attn.o.output", "mlp.input", "mlp.output", "output"),
-    ("norm.input", "norm.output", "output"),
+    {"model.embed.output": 16},
+    dict.fromkeys(("input", "attn.q.output", "attn.o.input", "attn.o.output", "mlp.input", "mlp.output", "output"), 16),
+    {"norm.input": 16, "norm.output": 16, "output": 50},
     {
         "embed": Place("model.embed", "output"),
         "resid_pre": Place("", "input"),
@@ -55,7 +55,8 @@ def test_a_site_is_an_end_of_a_module():
         ("mlp_post.0", 64),
         ("logits", 50),
         ("pattern.0", None),
-        ("norm", None),
+        ("norm", 16),
+        ("model.layers.1.mlp:input", 16),
     ],
 )
 def test_widths_count_all_heads_where_none_is_chosen(site, width):

@@ -197,7 +197,7 @@ class TestCloudErrors:
 
     def test_shapes(self):
         text = (
-            "got an array of shape [4, 2] at resid_post.1; wanted [row, d_model] = [4, 3], the same rows at every site."
+            "got an array of shape [4, 2] at resid_post.1; wanted [row, feature] = [4, 3], the same rows at every site."
         )
         self.check(ValueError, text, lambda: Cloud.from_arrays({"resid_post.1": np.ones((4, 2))}, TABLE, MODEL))
         text = "got a table of 4 rows for 5 rows of activations; wanted one row for each."
@@ -462,7 +462,7 @@ class TestWriter:
             ValueError, match=re.escape("got values at resid_post.1; wanted them at resid_post.1, resid_post.2.")
         ):
             mine.write([0], {"resid_post.1": values()[:1]})
-        text = "got values of shape [1, 3] at resid_post.1 for 2 rows; wanted [row, d_model] = [2, 3]."
+        text = "got values of shape [1, 3] at resid_post.1 for 2 rows; wanted [row, feature] = [2, 3]."
         with pytest.raises(ValueError, match=re.escape(text)):
             mine.write([0, 1], batch([0]))
         with pytest.raises(

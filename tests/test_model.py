@@ -157,6 +157,26 @@ def test_a_block_that_hands_on_something_else_is_noticed(tokenizer):
         nb.Model.open(module, tokenizer=tokenizer)
 
 
+def test_sites_of_different_widths_are_collected_together(small, tmp_path):
+    path = f"{small.info.blocks}.1"
+    sites = ["resid_post.0", "z.1", "z.1.2", "mlp_post.2", "k.0", "logits", path]
+    in_memory = small.collect(PROMPTS, sites=sites, tokens="all", progress=False)
+    on_disk = small.collect(PROMPTS, sites=sites, tokens="all", progress=False, store=tmp_path / "cloud")
+    again = on_disk.save(tmp_path / "copy")
+    results = [small.run(nb.Experiment(prompt, read=sites)) for prompt in PROMPTS]
+    for site in sites:
+        wanted = np.concatenate([r.read(site).reshape(len(r.prompts[0]), -1) for r in results])
+        for cloud in (in_memory, on_disk, again):
+            np.testing.assert_allclose(cloud[site].points, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+    assert " or " in repr(in_memory)
+
+
+def test_a_pattern_has_no_cloud(small):
+    if "pattern" in small.info.anatomy.places:
+        with pytest.raises(ValueError, match="got 'pattern.0' to collect, whose features are the keys of one prompt"):
+            small.collect(PROMPTS, sites="pattern.0")
+
+
 def test_a_prompt_beyond_the_context_is_refused(small):
     with pytest.raises(ValueError, match=r"^got a prompt of \d+ tokens; .* reads at most \d+: shorten it\.$"):
         small.tokens("word " * 140_000)

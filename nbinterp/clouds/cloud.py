@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from nbinterp.clouds.store import create_store, new_folder, read_store
+from nbinterp.clouds.store import create_store, feature_axis, new_folder, read_store, site_width
 from nbinterp.clouds.table import standard_table
 from nbinterp.sites import Site
 
@@ -57,7 +57,7 @@ class Cloud:
 
         Parameters
         ----------
-        arrays : mapping of site to array, ``[row, d_model]``
+        arrays : mapping of site to array, ``[row, n_features]``
             The activations; kept as float32 copies.
         table : DataFrame, optional
             One row for each row of the arrays; its index is not kept. The columns ``text``, ``prompt``, ``token`` and
@@ -77,10 +77,11 @@ class Cloud:
             raise ValueError("got no arrays for a Cloud; give at least one, for example {'resid_post.10': array}.")
         n_rows = len(np.atleast_1d(next(iter(rows.values()))))
         for site, values in rows.items():
-            if values.shape != (n_rows, model.d_model):
+            width = site_width(site, model)
+            if values.shape != (n_rows, width):
                 raise ValueError(
                     f"got an array of shape {list(values.shape)} at {site}; "
-                    f"wanted [row, d_model] = [{n_rows}, {model.d_model}], the same rows at every site."
+                    f"wanted [row, feature] = [{n_rows}, {width}], the same rows at every site."
                 )
         bad = {site: ~np.isfinite(values).all(axis=1) for site, values in rows.items()}
         count = int(np.logical_or.reduce(list(bad.values())).sum())
@@ -98,7 +99,8 @@ class Cloud:
         views = {str(site): values.view() for site, values in rows.items()}
         for view in views.values():
             view.setflags(write=False)
-        return cls(xr.Dataset({name: (("row", "feature"), view) for name, view in views.items()}), table, model)
+        arrays = {name: (("row", feature_axis(view.shape[1], model)), view) for name, view in views.items()}
+        return cls(xr.Dataset(arrays), table, model)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, partial: bool = False) -> Cloud:
@@ -142,7 +144,8 @@ class Cloud:
         """
         target = Path(path).expanduser()
         with new_folder(target) as folder:
-            store = create_store(folder, sites=self.sites, model=self.model, table=self._table)
+            widths = {site: self._values[str(site)].shape[1] for site in self.sites}
+            store = create_store(folder, widths=widths, model=self.model, table=self._table)
             for site in self.sites:
                 rows = store.rows(site)
                 for block in np.array_split(np.arange(len(self)), max(1, len(self) // 1000)):
@@ -206,7 +209,7 @@ class Cloud:
 
     @cached_property
     def points(self) -> Floats:
-        """The activations of a cloud with one site, ``[row, d_model]``: float64 for the geometry's sake, read-only.
+        """The activations of a cloud with one site, ``[row, n_features]``: float64 for the geometry's sake, read-only.
 
         ValueError when the cloud has several sites.
         """
@@ -289,10 +292,11 @@ class Cloud:
         return f'<table class="tex2jax_ignore mathjax_ignore"><caption>Cloud: {head[1]}</caption><tbody>{body}</tbody></table>'
 
     def _facts(self) -> list[tuple[str, str]]:
+        widths = " or ".join(str(width) for width in sorted({values.shape[1] for values in self._values.values()}))
         return [
             (
                 "size",
-                f"{len(self)} rows, {len(self.sites)} {'site' if len(self.sites) == 1 else 'sites'}, {self.model.d_model} features",
+                f"{len(self)} rows, {len(self.sites)} {'site' if len(self.sites) == 1 else 'sites'}, {widths} features",
             ),
             ("sites", self._listing()),
             ("model", str(self.model)),

@@ -14,7 +14,7 @@ import os
 import shutil
 import uuid
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from nbinterp.clouds.table import table_from_json, table_to_json
 from nbinterp.sites import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -41,6 +41,21 @@ CHUNK_BYTES = 4 * 2**20
 _ATTRIBUTE = "nbinterp_cloud"
 _TABLE = "table"
 _DONE = "done"
+
+
+def site_width(site: Site, model: ModelInfo) -> int:
+    """Return the number of features of a site; ValueError where it has no fixed number, or none that is known."""
+    width = model.width(site)
+    if width is None:
+        raise ValueError(
+            f"got {str(site)!r}, whose number of features is not known; choose a site whose features are always the same."
+        )
+    return width
+
+
+def feature_axis(width: int, model: ModelInfo) -> str:
+    """Return what the axis of features is called: sites of one cloud may have different numbers of them."""
+    return "feature" if width == model.d_model else f"feature_{width}"
 
 
 @dataclass(frozen=True)
@@ -143,17 +158,17 @@ class RowFile:
 
 
 def create_store(
-    folder: Path, *, sites: Sequence[Site], model: ModelInfo, table: pd.DataFrame, key: str = ""
+    folder: Path, *, widths: Mapping[Site, int], model: ModelInfo, table: pd.DataFrame, key: str = ""
 ) -> StoreInfo:
-    """Lay out an empty store in an existing folder: one array a site, none of its rows written."""
+    """Lay out an empty store in an existing folder: one array a site, as wide as is said, none of its rows written."""
     n_rows = len(table)
-    info = StoreInfo(folder, tuple(sites), model, key, n_rows)
-    description = {"format": FORMAT, "sites": [str(s) for s in sites], "model": asdict(model), "key": key}
+    info = StoreInfo(folder, tuple(widths), model, key, n_rows)
+    description = {"format": FORMAT, "sites": [str(s) for s in widths], "model": model.to_json(), "key": key}
     zarr.create_group(folder, zarr_format=3, attributes={_ATTRIBUTE: description})
-    chunk_rows = max(1, min(n_rows, CHUNK_BYTES // (4 * model.d_model)))
-    for site in sites:
-        shape, chunks = (n_rows, model.d_model), (chunk_rows, model.d_model)
-        _create_array(folder / str(site), shape, chunks, "float32", float("nan"), ("row", "feature"))
+    for site, width in widths.items():
+        chunk_rows = max(1, min(n_rows, CHUNK_BYTES // (4 * width)))
+        dims = ("row", feature_axis(width, model))
+        _create_array(folder / str(site), (n_rows, width), (chunk_rows, width), "float32", float("nan"), dims)
     _create_array(folder / _DONE, (n_rows,), (max(1, n_rows),), "bool", False, ("row",))
     info.write_table(table)
     return info

@@ -98,7 +98,12 @@ def _column_to_json(name: str, column: pd.Series[Any]) -> dict[str, Any]:
             f"got the table's column {name!r} of dtype {dtype}; wanted numbers, text, true or false, dates without "
             "a time zone, or categories: turn it into one of these, for example with .astype(str)."
         )
-    return {"dtype": str(dtype), "values": [_value_to_json(name, value) for value in column.tolist()]}
+    values = [_value_to_json(name, value) for value in column.tolist()]
+    if plain or not all(isinstance(value, str) for value in values):
+        return {"dtype": str(dtype), "values": values}
+    # every token of a prompt has its whole text: each text is written once
+    number = {text: i for i, text in enumerate(dict.fromkeys(values))}
+    return {"dtype": str(dtype), "values": list(number), "codes": [number[text] for text in values]}
 
 
 def _value_to_json(name: str, value: object) -> _Json:
@@ -118,6 +123,8 @@ def _value_to_json(name: str, value: object) -> _Json:
 
 def _column_from_json(column: Mapping[str, Any]) -> pd.Series[Any]:
     dtype, values = column["dtype"], column["values"]
+    if "codes" in column:
+        values = [values[code] for code in column["codes"]]
     if dtype == "category":
         categories = pd.Index(_column_from_json(column["categories"]))
         return pd.Series(pd.Categorical.from_codes(values, categories=categories, ordered=column["ordered"]))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbinterp.clouds.cloud import Cloud
-from nbinterp.clouds.store import RowFile, StoreInfo, create_store, new_folder, read_store
+from nbinterp.clouds.store import RowFile, StoreInfo, create_store, new_folder, read_store, site_width
 from nbinterp.clouds.table import standard_table
 from nbinterp.sites import Site
 
@@ -66,11 +66,12 @@ class CloudWriter:
             raise ValueError(
                 f"got the sites [{', '.join(map(str, self.sites))}] to write; wanted at least one, none of them twice."
             )
+        self._widths = {site: site_width(site, model) for site in self.sites}
         self._table = standard_table(table, n_rows)
         self._store: StoreInfo | None = None
         self._rows: dict[Site, NDArray[np.float32]] | dict[Site, RowFile]
         if store is None:
-            self._rows = {site: np.zeros((n_rows, model.d_model), dtype=np.float32) for site in self.sites}
+            self._rows = {site: np.zeros((n_rows, width), dtype=np.float32) for site, width in self._widths.items()}
             self._done = np.zeros(n_rows, dtype=np.bool_)
         else:
             self._store = self._open(Path(store).expanduser())
@@ -81,7 +82,7 @@ class CloudWriter:
     def _open(self, path: Path) -> StoreInfo:
         if not path.exists():
             with new_folder(path) as folder:
-                create_store(folder, sites=self.sites, model=self.model, table=self._table, key=self.key)
+                create_store(folder, widths=self._widths, model=self.model, table=self._table, key=self.key)
             return read_store(path)
         info = read_store(path)
         if info.key != self.key:
@@ -109,7 +110,7 @@ class CloudWriter:
         ----------
         indices : int ``[n]``
             Which rows.
-        values : mapping of site to array, ``[n, d_model]``
+        values : mapping of site to array, ``[n, n_features]``
             The activations at every site of the writer.
 
         Raises
@@ -137,10 +138,11 @@ class CloudWriter:
         self._mark(rows, done=True)
 
     def _check(self, site: Site, rows: NDArray[np.intp], array: NDArray[np.float32]) -> None:
-        if array.shape != (len(rows), self.model.d_model):
+        width = self._widths[site]
+        if array.shape != (len(rows), width):
             raise ValueError(
                 f"got values of shape {list(array.shape)} at {site} for {len(rows)} rows; "
-                f"wanted [row, d_model] = [{len(rows)}, {self.model.d_model}]."
+                f"wanted [row, feature] = [{len(rows)}, {width}]."
             )
         bad = rows[~np.isfinite(array).all(axis=1)]
         if len(bad):

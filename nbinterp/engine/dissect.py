@@ -367,20 +367,21 @@ class _Found:
         return caught[0] if caught else None
 
 
-def _calls(seen: dict[str, Any], blocks: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Return the ends of modules before, inside and after the blocks, in order; only those with a row and token axis."""
-    before: dict[str, None] = {}
-    inside: dict[str, None] = {}
-    after: dict[str, None] = {}
+def _calls(seen: dict[str, Any], blocks: str) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """Return the ends of modules before, inside and after the blocks, in order, with their features; only those with tokens."""
+    before: dict[str, int] = {}
+    inside: dict[str, int] = {}
+    after: dict[str, int] = {}
     for name, tensor in seen.items():
-        shaped = tensor is not None and tensor.ndim >= 2
-        if not shaped or not (tensor.shape[:2] == (1, _TOKENS) or (tensor.ndim == 2 and len(tensor) == _TOKENS)):
+        if tensor is None or not tensor.is_floating_point() or tensor.ndim < 2:
+            continue
+        if tensor.shape[:-1] not in ((1, _TOKENS), (_TOKENS,)):
             continue
         if name.startswith(f"{blocks}."):
-            inside[name.removeprefix(f"{blocks}.").partition(".")[2]] = None
+            inside.setdefault(name.removeprefix(f"{blocks}.").partition(".")[2], tensor.shape[-1])
         else:
-            (after if inside else before)[name] = None
-    return tuple(before), tuple(inside), tuple(after)
+            (after if inside else before)[name] = tensor.shape[-1]
+    return before, inside, after
 
 
 def _beside(module: torch.nn.Module, blocks: str) -> int:

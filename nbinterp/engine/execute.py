@@ -132,20 +132,23 @@ class Executor:
     def read(self, prompts: Sequence[TokenizedPrompt], sites: Sequence[Site]) -> list[torch.Tensor]:
         """Return the activations of prompts of equal length, one ``[n_prompts, n_tokens, n_features]`` a site.
 
-        Nothing after the last site is computed.
+        No block after the last site is computed.
         """
         steps = sorted(sites, key=self.info.position)
-        last = self.info.position(steps[-1])[0]
+        last, blocks = self.info.position(steps[-1])[0], self._blocks
         with (
             self._attention(sites),
             torch.no_grad(),
-            self.nnsight.trace({"input_ids": self._ids(prompts)}, use_cache=False) as tracer,
+            self.nnsight.trace({"input_ids": self._ids(prompts)}, use_cache=False, **self._logits_of(sites)),
         ):
             found = nnsight.save({})
             for site in steps:
                 found[site] = self._features(self._raw(site), site, len(prompts[0])).clone()
-            if last < self.info.n_layers:
-                tracer.stop()
+            # not tracer.stop(): the exception that it throws keeps the pass's tensors until Python looks for cycles
+            if last < self.info.n_layers - 1:
+                stream = blocks[0].input if last < 0 else first_tensor(blocks[last].output)
+                for layer in range(last + 1, self.info.n_layers):
+                    blocks[layer].skip(self._handed_on(stream))
         return [head_of(found[site], site, self.info) for site in sites]
 
     @property

@@ -1,5 +1,6 @@
 """The engine against plain PyTorch hooks on the transformers model, on every family."""
 
+import gc
 import threading
 
 import numpy as np
@@ -379,3 +380,34 @@ def test_the_plan_is_what_is_run(small):
     # the last token through blocks 2 and 3, of three prompts
     assert plan.work == 6
     assert "3 changed rows in" in plan._repr_html_()
+
+
+def tensors_alive():
+    return sum(type(thing) is torch.Tensor for thing in gc.get_objects())
+
+
+@pytest.mark.parametrize("ask", ["collect", "run", "read", "generate"])
+def test_a_pass_leaves_no_tensors_for_the_garbage_collector(tokenizer, ask):
+    """Python looks for cycles when there are many objects, however large they are: memory must not wait for that."""
+    model = nb.Model.open(random_module("llama"), tokenizer=tokenizer, device="cpu")
+    act = Scale("resid_post.1", factor=0.5, tokens=-1, steps="all")
+
+    def once():
+        if ask == "collect":
+            model.collect(PROMPTS, sites=["resid_post.1", "z.1"], tokens="all", progress=False)
+        elif ask == "generate":
+            model.generate(Experiment(PROMPTS[0], act), max_new_tokens=3)
+        else:
+            model.run(Experiment(PROMPTS[0], act, read=["resid_post.2", "v.1"] if ask == "read" else []))
+
+    once()
+    gc.collect()
+    gc.disable()
+    try:
+        once()
+        before = tensors_alive()
+        for _ in range(3):
+            once()
+        assert tensors_alive() <= before
+    finally:
+        gc.enable()
