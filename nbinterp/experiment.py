@@ -301,6 +301,8 @@ class Experiment:
         ------
         ValueError
             When the experiment is not bound to a model yet.
+        TypeError
+            When tokens are chosen by a function: that cannot be printed.
         """
         if self.model is None or self.model.anatomy is None:
             raise ValueError(

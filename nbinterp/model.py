@@ -102,6 +102,7 @@ class Model:
             When there is no such model, or it cannot be opened safely, or it does not hand a residual stream from block
             to block.
         """
+        _check_bound(memory_bound)
         loaded = load(
             source,
             tokenizer=tokenizer,
@@ -131,9 +132,7 @@ class Model:
             anatomy=found.anatomy,
         )
         context = getattr(config, "max_position_embeddings", None)
-        model = cls(Executor(module, loaded.tokenizer, info, memory_bound), loaded.tokenizer, vocabulary, context)
-        model.memory_bound = memory_bound
-        return model
+        return cls(Executor(module, loaded.tokenizer, info, memory_bound), loaded.tokenizer, vocabulary, context)
 
     @property
     def info(self) -> ModelInfo:
@@ -155,8 +154,7 @@ class Model:
 
     @memory_bound.setter
     def memory_bound(self, size: int) -> None:
-        if isinstance(size, bool) or not isinstance(size, int) or size <= 0:
-            raise ValueError(f"got memory_bound={size!r}; wanted a positive number of bytes, for example 2**30.")
+        _check_bound(size)
         self._executor.memory_bound = size
 
     def sites(self) -> pd.DataFrame:
@@ -569,6 +567,11 @@ class Model:
             return _progress(progress, total=total, initial=done)
 
         return collect(self._executor, tokenized, wanted, selection, labels, store, bar, cancel)
+
+
+def _check_bound(size: object) -> None:
+    if isinstance(size, bool) or not isinstance(size, int) or size <= 0:
+        raise ValueError(f"got memory_bound={size!r}; wanted a positive number of bytes, for example 2**30.")
 
 
 def _moved(experiment: Experiment, run: Run) -> dict[int, float]:

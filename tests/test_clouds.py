@@ -293,7 +293,7 @@ class TestFolder:
         tmp_path.joinpath("c").mkdir()
         wide = replace(MODEL, d_model=576)
         table = pd.DataFrame({"text": [""] * 5000})
-        create_store(tmp_path / "c", sites=[Site.of("resid_post.1")], model=wide, table=table)
+        create_store(tmp_path / "c", widths={Site.of("resid_post.1"): 576}, model=wide, table=table)
         assert zarr.open_array(tmp_path / "c" / "resid_post.1", mode="r").chunks == (1820, 576)
 
     def test_an_empty_cloud(self, cloud, tmp_path):

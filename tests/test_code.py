@@ -368,7 +368,7 @@ def known(info):
         "resid_post": Place("", "output"),
         "logits": Place("", "output"),
     }
-    return replace(info, anatomy=Anatomy((), ("input", "output"), ("output",), places, {}))
+    return replace(info, anatomy=Anatomy({}, {"input": 3, "output": 3}, {"output": 10}, places, {}))
 
 
 WICKED = "'; raise SystemExit('owned') #\n\"\"\" {model}\u2028\x0c\\"

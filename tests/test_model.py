@@ -87,6 +87,12 @@ def test_every_token_has_a_text_and_an_id(model):
             ValueError,
             "got a tokenizer beside the model 'smollm2-135m', which brings its own; leave tokenizer out, or pass a module.",
         ),
+        (
+            "nobody/nothing",
+            {"memory_bound": 0},
+            ValueError,
+            "got memory_bound=0; wanted a positive number of bytes, for example 2**30.",
+        ),
         (torch.nn.Linear(2, 2), {}, ValueError, "got a Linear without its tokenizer; give it with tokenizer=."),
         (
             torch.nn.Linear(2, 2),

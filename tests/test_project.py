@@ -62,4 +62,6 @@ def test_the_code_of_the_readme_runs_and_does_what_it_says(demo_name, capsys):
     assert names["circle"].test.verdict == "circle"
     assert names["run"].base_said() == (" April",)
     assert names["run"].said() == (" August",)
+    assert names["run"].verify().passed
+    assert names["patching"].values.shape == (10, 5)
     assert names["run"].experiment.to_code() in capsys.readouterr().out

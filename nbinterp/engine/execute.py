@@ -264,15 +264,17 @@ class Executor:
             for edit in row.edits
         ]
         logits, found, caches = self._trace(batch, changes, kept, keep_cache)
+        moved: list[dict[int, float]] = [{} for _ in batch.rows]
+        for change in changes:
+            moved[change.row][change.edit.index] = float(change.moved)
         for i, row in enumerate(batch.rows):
             base = kept[row.prompt.ids]
             reads = {site: self._merged(site, found.get((i, whole(site))), base, batch.start) for site in row.reads}
             if not isinstance(row.key, tuple):
                 taken[row.key] = reads
                 continue
-            moved = {c.edit.index: float(c.moved) for c in changes if c.row == i and c.moved is not None}
             activations = {site: shaped(features, site, self.info) for site, features in reads.items()}
-            yield row.key, Run(as_array(logits[i]), activations, moved, caches[i] if keep_cache else None)
+            yield row.key, Run(as_array(logits[i]), activations, moved[i], caches[i] if keep_cache else None)
 
     def _merged(self, site: Site, found: torch.Tensor | None, base: Kept, start: int) -> torch.Tensor:
         """Return what a changed row has at a site; what lies before it was touched is what the untouched run has."""

@@ -49,7 +49,7 @@ class Change:
     edit: Edit
     arguments: dict[str, Any]
     start: int
-    moved: torch.Tensor | None = None
+    moved: torch.Tensor | float = 0.0
 
     def __call__(self, features: torch.Tensor, heads: int) -> None:
         """Change the row's ``[n_tokens, n_features]`` in place; its tokens are counted from the first that is run."""
