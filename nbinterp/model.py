@@ -22,6 +22,7 @@ from nbinterp.engine.generation import Transcript, generate
 from nbinterp.engine.live import MODEL_LOCK, Latest
 from nbinterp.engine.loading import load
 from nbinterp.engine.plan import Plan, make_plan
+from nbinterp.engine.tokenizing import Tokenizer, token_texts
 from nbinterp.engine.verification import verify
 from nbinterp.experiment import Experiment, Generation
 from nbinterp.metrics import Metric
@@ -51,12 +52,10 @@ class Model:
     Open one with `Model.open`.
     """
 
-    def __init__(self, executor: Executor, tokenizer: Any, vocabulary: Vocabulary, context: int | None) -> None:
+    def __init__(self, executor: Executor, tokenizer: Tokenizer, vocabulary: Vocabulary) -> None:
         self._executor = executor
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
-        self._context = context
-        self._seen = functools.lru_cache(4096)(self._tokenize)
 
     @classmethod
     def open(
@@ -114,7 +113,7 @@ class Model:
         module = loaded.module
         found = dissect(module)
         config: Any = module.config
-        vocabulary = Vocabulary(_token_texts(loaded.tokenizer, module.get_output_embeddings().weight.shape[0]))  # type: ignore[operator]
+        vocabulary = Vocabulary(token_texts(loaded.tokenizer, module.get_output_embeddings().weight.shape[0]))  # type: ignore[operator]
         info = ModelInfo(
             name=name or loaded.name,
             revision=loaded.revision,
@@ -132,7 +131,8 @@ class Model:
             anatomy=found.anatomy,
         )
         context = getattr(config, "max_position_embeddings", None)
-        return cls(Executor(module, loaded.tokenizer, info, memory_bound), loaded.tokenizer, vocabulary, context)
+        tokenizer = Tokenizer(loaded.tokenizer, vocabulary.tokens, info.name, context)
+        return cls(Executor(module, loaded.tokenizer, info, memory_bound), tokenizer, vocabulary)
 
     @property
     def info(self) -> ModelInfo:
@@ -209,37 +209,7 @@ class Model:
         ValueError
             When it is empty, longer than the model's context, or a chat for a model without a template.
         """
-        return self._seen(as_prompt(prompt))
-
-    def _tokenize(self, prompt: Prompt) -> TokenizedPrompt:
-        chat = prompt if isinstance(prompt, Chat) else None
-        text = prompt if isinstance(prompt, str) else self._rendered(prompt)
-        # a template brings its own special tokens
-        encoded = self._tokenizer(text, return_offsets_mapping=True, add_special_tokens=chat is None)
-        ids = tuple(encoded["input_ids"])
-        if not ids:
-            raise ValueError(
-                f"got the prompt {text!r}, which has no tokens for {self.info.name}; wanted text with at least one."
-            )
-        if self._context is not None and len(ids) > self._context:
-            raise ValueError(
-                f"got a prompt of {len(ids)} tokens; {self.info.name} reads at most {self._context}: shorten it."
-            )
-        spans = tuple((int(a), int(b)) for a, b in encoded["offset_mapping"])
-        texts = tuple(self._vocabulary.tokens[i] for i in ids)
-        if chat is None:
-            return TokenizedPrompt(text, ids, texts, spans)
-        turns = _turns(chat, text, spans)
-        roles = tuple(None if turn is None else chat.messages[turn][0] for turn in turns)
-        return TokenizedPrompt(text, ids, texts, spans, roles, turns)
-
-    def _rendered(self, chat: Chat) -> str:
-        if not getattr(self._tokenizer, "chat_template", None):
-            raise ValueError(
-                f"got a chat for {self.info.name}, whose tokenizer has no chat template; write the prompt as text."
-            )
-        rendered: str = self._tokenizer.apply_chat_template(chat.to_json(), tokenize=False, add_generation_prompt=True)
-        return rendered
+        return self._tokenizer(as_prompt(prompt))
 
     def live(self, on_error: Callable[[Exception], object]) -> Latest:
         """Return what brings a widget's work to the main thread, the newest request first; make it on that thread."""
@@ -439,11 +409,11 @@ class Model:
             When it was interrupted; its `partial` holds what is there.
         """
         bound = self._speaking(experiment, settings)
-        said = Transcript(bound, tuple(self.tokens(p) for p in bound.prompts), self._tokenizer, self._vocabulary)
+        said = Transcript(bound, tuple(self.tokens(p) for p in bound.prompts), self._tokenizer.own, self._vocabulary)
         assert bound.generation is not None
         try:
             with _progress(progress, total=bound.generation.max_new_tokens, unit="token") as bar:
-                for spoken in generate(self._executor, self._tokenizer, self.tokens, [bound]):
+                for spoken in generate(self._executor, self._tokenizer.own, self.tokens, [bound]):
                     said.add(spoken)
                     bar.update(1)
                     if cancel():
@@ -459,7 +429,7 @@ class Model:
         Stop by not asking for more.
         """
         bound = self._speaking(experiment, settings)
-        for spoken in generate(self._executor, self._tokenizer, self.tokens, [bound]):
+        for spoken in generate(self._executor, self._tokenizer.own, self.tokens, [bound]):
             for one in spoken:
                 for _, prompt, changed in one.keys:
                     text = self._vocabulary.tokens[one.id]
@@ -475,10 +445,10 @@ class Model:
         bound = dataclasses.replace(given, generation=generation).on(self.info)
         for text in bound.prompts:
             most = len(self.tokens(text)) + generation.max_new_tokens
-            if self._context is not None and most > self._context:
+            if self._tokenizer.context is not None and most > self._tokenizer.context:
                 raise ValueError(
                     f"got a prompt of {len(self.tokens(text))} tokens to be continued by {generation.max_new_tokens}; "
-                    f"{self.info.name} reads at most {self._context}: lower max_new_tokens."
+                    f"{self.info.name} reads at most {self._tokenizer.context}: lower max_new_tokens."
                 )
         return bound
 
@@ -587,37 +557,3 @@ def _changed(plan: Plan) -> list[int]:
 def _progress(shown: bool, unit: str = "row", **kwargs: int) -> tqdm[Any]:
     # a bar of text that goes when it is done: a widget would stay in the saved notebook as a dead view
     return tqdm(unit=unit, disable=not shown, leave=False, delay=1, file=sys.stdout, **kwargs)  # type: ignore[call-overload,no-any-return]
-
-
-def _token_texts(tokenizer: Any, n_vocab: int) -> tuple[str, ...]:
-    known = tokenizer.convert_ids_to_tokens(range(min(n_vocab, len(tokenizer))))
-    texts = tokenizer.batch_decode([[i] for i in range(len(known))])
-    # SentencePiece drops the leading space of what is decoded alone, and marks it in the piece
-    spaced = [
-        " " + text if piece and piece.startswith("▁") and not text.startswith(" ") else text
-        for piece, text in zip(known, texts, strict=True)
-    ]
-    # embeddings are often padded to a round number of rows that no token uses
-    return (*spaced, *(f"<unused {i}>" for i in range(len(spaced), n_vocab)))
-
-
-def _turns(chat: Chat, text: str, spans: Sequence[tuple[int, int]]) -> tuple[int | None, ...]:
-    """Return for each token the message whose content it belongs to; ValueError where the template changed a content."""
-    turns: list[int | None] = [None] * len(spans)
-    end = 0
-    for turn, (role, content) in enumerate(chat.messages):
-        # templates strip contents, and may say a content twice only before it comes as a message
-        start = text.find(content.strip(), end)
-        if start < 0:
-            raise (
-                ValueError(
-                    f"got message {turn} of a chat, whose content this model's template changes: write the prompt as text."
-                )
-                if content.strip()
-                else ValueError(f"got message {turn} ({role!r}) of a chat without content; wanted text.")
-            )
-        end = start + len(content.strip())
-        for i, (a, b) in enumerate(spans):
-            if a < end and b > start:
-                turns[i] = turn
-    return tuple(turns)

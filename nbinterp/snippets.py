@@ -60,12 +60,14 @@ def search(text, spans, expression, nth=None):
 _SAID = '''
 def said(messages, text, spans, role, nth=None):
     """The tokens of what a role says in a chat: in all its messages, or in its nth one that has tokens."""
-    turns, end = [None] * len(spans), 0
+    turns = [None] * len(spans)
     for turn, message in enumerate(messages):
-        content = message["content"].strip()
-        start = text.index(content, end)
-        end = start + len(content)
-        turns = [turn if a < end and b > start else before for (a, b), before in zip(spans, turns)]
+        # a content may say what the template says: it begins where a mark stands that takes its place
+        marked = [*messages[:turn], message | {"content": "\\ue000"}, *messages[turn + 1 :]]
+        start = model.tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=True).index("\\ue000")
+        content = message["content"]
+        stop = start + len(content if text.startswith(content, start) else content.strip())
+        turns = [turn if a < stop and b > start else before for (a, b), before in zip(spans, turns)]
     mine = list(dict.fromkeys(turn for turn in turns if turn is not None and messages[turn]["role"] == role))
     mine = mine if nth is None else [mine[nth - 1]]
     return [i for i, turn in enumerate(turns) if turn in mine]

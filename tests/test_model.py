@@ -56,7 +56,7 @@ def test_tokens_are_what_the_model_sees(model):
     prompt = model.tokens("It's   a na\u00efve\n\u65e5\u672c test \U0001f642!")
     assert len(prompt) == len(prompt.ids) == len(prompt.tokens) == len(prompt.spans)
     assert prompt.tokens[:2] == ("It", "'s")
-    assert model._tokenizer.decode(prompt.ids) == prompt.text
+    assert model._tokenizer.own.decode(prompt.ids) == prompt.text
     assert [a for a, _ in prompt.spans] == sorted(a for a, _ in prompt.spans)
 
 

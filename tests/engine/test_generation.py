@@ -161,8 +161,20 @@ def test_chats_are_steered_by_role(model):
     assert np.abs(result.logits - result.base_logits).max() > 0.1
 
 
+def test_a_message_that_says_what_the_template_says_is_found_where_it_stands(model):
+    messages = [("user", "user"), ("assistant", "You are"), ("user", " system ")]
+    tokens = model.tokens(nb.Chat(messages))
+    said = [[t for t, turn in zip(tokens.tokens, tokens.turns, strict=True) if turn == i] for i in range(3)]
+    assert ["".join(each).strip() for each in said] == ["user", "You are", "system"]
+    lines = tokens.text.split("<|im_start|>")
+    starts = [tokens.spans[tokens.turns.index(i)][0] for i in range(3)]
+    # the template's own message comes first, then each of ours behind its role
+    assert [tokens.text[:start].count("<|im_start|>") for start in starts] == [2, 3, 4]
+    assert len(lines) == 6
+
+
 def test_a_model_without_a_template_has_no_chats(small, monkeypatch):
-    monkeypatch.setattr(small._tokenizer, "chat_template", None)
+    monkeypatch.setattr(small._tokenizer.own, "chat_template", None)
     with pytest.raises(
         ValueError, match="got a chat for .*, whose tokenizer has no chat template; write the prompt as text"
     ):
