@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import sys
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -18,19 +17,19 @@ from nbinterp.engine.collecting import collect
 from nbinterp.engine.dissect import dissect
 from nbinterp.engine.execute import Executor
 from nbinterp.engine.generation import GenerationStopped as GenerationStopped
-from nbinterp.engine.generation import Transcript, generate
+from nbinterp.engine.generation import Transcript, generate, with_settings
 from nbinterp.engine.live import MODEL_LOCK, Latest
 from nbinterp.engine.loading import load
-from nbinterp.engine.plan import Plan, make_plan
+from nbinterp.engine.planning import make_plan
 from nbinterp.engine.tokenizing import Tokenizer, token_texts
 from nbinterp.engine.verification import verify
-from nbinterp.experiment import Experiment, Generation
+from nbinterp.experiment import Experiment
 from nbinterp.metrics import Metric
 from nbinterp.prompts import Chat, Prompt, TokenizedPrompt, as_prompt
 from nbinterp.results import Result, Vocabulary
 from nbinterp.sites import COMPONENTS, UNLAYERED, Site
 from nbinterp.sweeps import Sweep, grid
-from nbinterp.tokens import SHORTHANDS, Positions, TokensLike, select_tokens
+from nbinterp.tokens import Positions, TokensLike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nbinterp.clouds import Cloud
+    from nbinterp.engine.plan import Plan
     from nbinterp.engine.runs import Run
     from nbinterp.metrics import MetricLike
     from nbinterp.sweeps import Make
@@ -437,19 +437,10 @@ class Model:
 
     def _speaking(self, experiment: Experiment | Prompt, settings: Mapping[str, Any]) -> Experiment:
         given = experiment if isinstance(experiment, Experiment) else Experiment(experiment)
-        known = [f.name for f in dataclasses.fields(Generation)]
-        for name in settings:
-            if name not in known:
-                raise TypeError(f"got the setting {name!r} of a generation; known are {', '.join(known)}.")
-        generation = dataclasses.replace(given.generation or Generation(), **settings)
-        bound = dataclasses.replace(given, generation=generation).on(self.info)
-        for text in bound.prompts:
-            most = len(self.tokens(text)) + generation.max_new_tokens
-            if self._tokenizer.context is not None and most > self._tokenizer.context:
-                raise ValueError(
-                    f"got a prompt of {len(self.tokens(text))} tokens to be continued by {generation.max_new_tokens}; "
-                    f"{self.info.name} reads at most {self._tokenizer.context}: lower max_new_tokens."
-                )
+        bound = with_settings(given, settings).on(self.info)
+        assert bound.generation is not None
+        for prompt in bound.prompts:
+            self._tokenizer.check_room(prompt, bound.generation.max_new_tokens)
         return bound
 
     def _result(self, index: int, experiment: Experiment, runs: Mapping[Hashable, Run]) -> Result:
@@ -513,30 +504,11 @@ class Model:
         CollectionStopped
             When it was cancelled or interrupted; its `partial` holds the finished rows.
         """
-        chosen = (sites,) if isinstance(sites, str | Site) else tuple(sites)
-        wanted = tuple(dict.fromkeys(Site.of(site) for site in chosen))
-        if isinstance(prompts, str) or not len(prompts):
-            raise ValueError(f"got prompts={prompts!r}; wanted a list of at least one text.")
-        if not wanted:
-            raise ValueError("got no site to read; wanted at least one, for example sites=['resid_post.10'].")
-        for site in wanted:
-            self.info.check(site)
-            if site.component == "pattern":
-                raise ValueError(
-                    f"got {str(site)!r} to collect, whose features are the keys of one prompt; read it with run(…)."
-                )
-        if labels is not None and len(labels) != len(prompts):
-            raise ValueError(
-                f"got labels with {len(labels)} lines for {len(prompts)} prompts; wanted one line a prompt, in the same order."
-            )
-        # over many texts a shorthand is never the word: some text will hold it
-        selection = select_tokens(SHORTHANDS.get(tokens, tokens) if isinstance(tokens, str) else tokens)
-        tokenized = [self.tokens(prompt) for prompt in prompts]
 
         def bar(total: int, done: int) -> tqdm[Any]:
             return _progress(progress, total=total, initial=done)
 
-        return collect(self._executor, tokenized, wanted, selection, labels, store, bar, cancel)
+        return collect(self._executor, self.tokens, prompts, sites, tokens, labels, store, bar, cancel)
 
 
 def _check_bound(size: object) -> None:

@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 
 from nbinterp.clouds import Cloud, CloudWriter
+from nbinterp.engine.batching import equal_batches
+from nbinterp.sites import Site
+from nbinterp.tokens import SHORTHANDS, select_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,10 +20,10 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
+    from nbinterp.anatomy import ModelInfo
     from nbinterp.engine.execute import Executor
     from nbinterp.prompts import TokenizedPrompt
-    from nbinterp.sites import Site
-    from nbinterp.tokens import TokenSelection
+    from nbinterp.tokens import TokensLike
 
 
 class CollectionStopped(KeyboardInterrupt):
@@ -41,15 +44,26 @@ class CollectionStopped(KeyboardInterrupt):
 
 def collect(
     executor: Executor,
-    prompts: Sequence[TokenizedPrompt],
-    sites: Sequence[Site],
-    selection: TokenSelection,
+    tokens: Callable[[str], TokenizedPrompt],
+    texts: Sequence[str],
+    sites: str | Site | Sequence[str | Site],
+    at: TokensLike,
     labels: pd.DataFrame | None,
     store: str | Path | None,
     progress: Callable[[int, int], tqdm[None]],
     cancel: Callable[[], bool],
 ) -> Cloud:
     """Collect; see `nbinterp.model.Model.collect`. `progress` makes a bar from the number of rows and how many are done."""
+    sites = _sites(sites, executor.info)
+    if isinstance(texts, str) or not len(texts):
+        raise ValueError(f"got prompts={texts!r}; wanted a list of at least one text.")
+    if labels is not None and len(labels) != len(texts):
+        raise ValueError(
+            f"got labels with {len(labels)} lines for {len(texts)} prompts; wanted one line a prompt, in the same order."
+        )
+    # over many texts a shorthand is never the word: some text will hold it
+    selection = select_tokens(SHORTHANDS.get(at, at) if isinstance(at, str) else at)
+    prompts = [tokens(text) for text in texts]
     positions = [selection.resolve(prompt) for prompt in prompts]
     table = _rows_table(prompts, positions, labels)
     first_row = np.cumsum([0, *map(len, positions)])
@@ -61,16 +75,18 @@ def collect(
     todo = [i for i in range(len(prompts)) if not missing.isdisjoint(range(first_row[i], first_row[i + 1]))]
     with progress(len(table), len(table) - len(missing)) as bar:
         try:
-            for batch in _batches(todo, prompts, sites, executor):
+            for batch in equal_batches(
+                todo, lambda i: len(prompts[i]), lambda group: executor.sizes.rows_of(len(prompts[group[0]]), sites)
+            ):
                 if cancel():
                     raise KeyboardInterrupt
                 states = executor.read([prompts[i] for i in batch], sites)
                 rows = np.concatenate([np.arange(first_row[i], first_row[i + 1]) for i in batch])
-                at = (
+                chosen = (
                     np.repeat(np.arange(len(batch)), [len(positions[i]) for i in batch]),
                     np.concatenate([positions[i] for i in batch]),
                 )
-                values = {site: state[at].float().cpu().numpy() for site, state in zip(sites, states, strict=True)}
+                values = {site: state[chosen].float().cpu().numpy() for site, state in zip(sites, states, strict=True)}
                 writer.write(rows, values)
                 bar.update(len(rows))
         except KeyboardInterrupt:
@@ -81,6 +97,21 @@ def collect(
                 writer.partial(),
             ) from None
     return writer.cloud()
+
+
+def _sites(sites: str | Site | Sequence[str | Site], info: ModelInfo) -> tuple[Site, ...]:
+    """Return sites of which every prompt has rows of the same width."""
+    chosen = (sites,) if isinstance(sites, str | Site) else tuple(sites)
+    wanted = tuple(dict.fromkeys(Site.of(site) for site in chosen))
+    if not wanted:
+        raise ValueError("got no site to read; wanted at least one, for example sites=['resid_post.10'].")
+    for site in wanted:
+        info.check(site)
+        if site.component == "pattern":
+            raise ValueError(
+                f"got {str(site)!r} to collect, whose features are the keys of one prompt; read it with run(…)."
+            )
+    return wanted
 
 
 def _rows_table(
@@ -98,16 +129,3 @@ def _rows_table(
     if clash:
         raise ValueError(f"got labels with the columns {clash}, which every cloud has itself; rename them.")
     return table.join(labels.reset_index(drop=True), on="prompt")
-
-
-def _batches(
-    todo: Sequence[int], prompts: Sequence[TokenizedPrompt], sites: Sequence[Site], executor: Executor
-) -> list[list[int]]:
-    by_length: dict[int, list[int]] = {}
-    for i in sorted(todo, key=lambda i: len(prompts[i])):
-        by_length.setdefault(len(prompts[i]), []).append(i)
-    batches = []
-    for length, group in by_length.items():
-        size = executor.sizes.rows_of(length, sum(executor.sizes.read(site, length, length) for site in sites))
-        batches += [group[first : first + size] for first in range(0, len(group), size)]
-    return batches

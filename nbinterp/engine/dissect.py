@@ -16,7 +16,7 @@ from nbinterp.engine.tensors import first_tensor, part_of, put_back
 from nbinterp.sites import COMPONENTS, HEADED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _TOKENS = 3
 
@@ -49,7 +49,8 @@ def dissect(module: torch.nn.Module) -> Dissection:
         When its blocks cannot be found, or do not hand the residual stream from one to the next.
     """
     blocks = find_blocks(module)
-    says_the_same = _can_eager(module, blocks)
+    plain = _logits(module)
+    says_the_same = _can_eager(module, blocks, plain)
     with eager(module) as stepwise:
         seen = _watch(module)
         _check_stream(module, blocks, seen)
@@ -59,7 +60,7 @@ def dissect(module: torch.nn.Module) -> Dissection:
         found = _Found(module, blocks, family, seen, n_heads)
         found.prove(stepwise, says_the_same)
     before, inside, after = _calls(seen, blocks)
-    grows, caches = _can_grow(module, blocks), _can_cache(module, blocks)
+    grows, caches = _can_grow(module, blocks, plain), _can_cache(module, blocks, plain)
     anatomy = Anatomy(before, inside, after, found.places, found.lacking, grows, caches, _beside(module, blocks))
     return Dissection(blocks, n_heads, found.n_kv_heads, found.d_head, found.d_mlp, anatomy)
 
@@ -119,6 +120,16 @@ def _ids(module: torch.nn.Module) -> torch.Tensor:
     return torch.arange(1, _TOKENS + 1, device=device)[None]
 
 
+def _pass(module: torch.nn.Module, hooks: Sequence[torch.utils.hooks.RemovableHandle]) -> None:
+    """Run the model on three tokens, until a hook stops it, and remove the hooks."""
+    try:
+        with contextlib.suppress(_Stop):
+            _logits(module)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def _watch(module: torch.nn.Module) -> dict[str, Any]:
     """Run the model on three tokens and return what passed each end of each module, in order: ``"path.input"`` → tensor."""
     seen: dict[str, Any] = {}
@@ -139,13 +150,7 @@ def _watch(module: torch.nn.Module) -> dict[str, Any]:
                 lambda _, args, output, name=ends[1]: keep(name, getattr(output, "logits", output))
             ),
         ]
-    try:
-        with torch.no_grad():
-            # transformers takes a module's attention pattern out of it only where it is asked for
-            module(_ids(module), use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    _pass(module, hooks)
     return seen
 
 
@@ -358,12 +363,7 @@ class _Found:
         hooks = [attention.register_forward_hook(catch)]
         if component is not None:
             hooks.append(_at(block, self.places[component].module).register_forward_hook(silence))
-        try:
-            with torch.no_grad(), contextlib.suppress(_Stop):
-                self.module(_ids(self.module), use_cache=False)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        _pass(self.module, hooks)
         return caught[0] if caught else None
 
 
@@ -392,26 +392,27 @@ def _beside(module: torch.nn.Module, blocks: str) -> int:
         found.append(len(output) - 1 if isinstance(output, tuple) else 0)
         raise _Stop
 
-    hook = _at(module, blocks)[0].register_forward_hook(count)
-    try:
-        with torch.no_grad(), contextlib.suppress(_Stop):
-            module(_ids(module), use_cache=False)
-    finally:
-        hook.remove()
+    _pass(module, [_at(module, blocks)[0].register_forward_hook(count)])
     return found[0]
 
 
-def _can_eager(module: torch.nn.Module, blocks: str) -> bool:
-    """Whether the model says the same when its attention is computed step by step."""
+def _logits(module: torch.nn.Module) -> torch.Tensor:
+    """Return the logits of three tokens: ``[1, n_tokens, n_vocab]``."""
     with torch.no_grad():
-        plain = module(_ids(module), use_cache=False).logits
-        with eager(module) as possible:
-            return possible and _close(
-                module(_ids(module), use_cache=False).logits, plain, plain.dtype, 4 * len(_at(module, blocks))
-            )
+        return module(_ids(module), use_cache=False).logits  # type: ignore[no-any-return]
 
 
-def _can_grow(module: torch.nn.Module, blocks: str) -> bool:
+def _same(module: torch.nn.Module, blocks: str, logits: torch.Tensor, plain: torch.Tensor) -> bool:
+    return _close(logits, plain, plain.dtype, 4 * len(_at(module, blocks)))
+
+
+def _can_eager(module: torch.nn.Module, blocks: str, plain: torch.Tensor) -> bool:
+    """Whether the model says the same when its attention is computed step by step."""
+    with eager(module) as possible:
+        return possible and _same(module, blocks, _logits(module), plain)
+
+
+def _can_grow(module: torch.nn.Module, blocks: str, plain: torch.Tensor) -> bool:
     """Whether two rows may pass the blocks where the model was called with one."""
 
     def twice(_: torch.nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any]) -> Any:
@@ -419,30 +420,24 @@ def _can_grow(module: torch.nn.Module, blocks: str) -> bool:
             return (args[0].expand(2, -1, -1).clone(), *args[1:]), kwargs
         return args, kwargs | {"hidden_states": kwargs["hidden_states"].expand(2, -1, -1).clone()}
 
-    ids = _ids(module)
-    with torch.no_grad():
-        alone = module(ids, use_cache=False).logits
-        hook = _at(module, blocks)[0].register_forward_pre_hook(twice, with_kwargs=True)
-        try:
-            both = module(ids, use_cache=False).logits
-        except (RuntimeError, ValueError, IndexError):
-            return False
-        finally:
-            hook.remove()
-    return _close(both, alone.expand(2, -1, -1), alone.dtype, 4 * len(_at(module, blocks)))
+    hook = _at(module, blocks)[0].register_forward_pre_hook(twice, with_kwargs=True)
+    try:
+        return _same(module, blocks, _logits(module), plain.expand(2, -1, -1))
+    except (RuntimeError, ValueError, IndexError):
+        return False
+    finally:
+        hook.remove()
 
 
-def _can_cache(module: torch.nn.Module, blocks: str) -> bool:
+def _can_cache(module: torch.nn.Module, blocks: str, plain: torch.Tensor) -> bool:
     """Whether the last token's logits are the same when what came before it comes from the key-value cache."""
     from transformers import DynamicCache
 
-    ids = _ids(module)
-    with torch.no_grad():
-        whole = module(ids, use_cache=False).logits[:, -1]
-        cache = DynamicCache()
-        try:
+    ids, cache = _ids(module), DynamicCache()
+    try:
+        with torch.no_grad():
             module(ids[:, :-1], past_key_values=cache, use_cache=True)
             last = module(ids[:, -1:], past_key_values=cache, use_cache=True).logits[:, -1]
-        except (RuntimeError, ValueError, IndexError, TypeError):
-            return False
-    return len(cache.layers) > 0 and _close(last, whole, whole.dtype, 4 * len(_at(module, blocks)))
+    except (RuntimeError, ValueError, IndexError, TypeError):
+        return False
+    return len(cache.layers) > 0 and _same(module, blocks, last, plain[:, -1])

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import nnsight
 import torch
 from transformers import DynamicCache
 
-from nbinterp.engine.dissect import eager
-from nbinterp.engine.live import MODEL_LOCK
-from nbinterp.engine.plan import Mean, Taken, make_plan
+from nbinterp.engine.batching import equal_batches
+from nbinterp.engine.envoys import Envoys, Step, sites_of
+from nbinterp.engine.plan import Mean, Taken
+from nbinterp.engine.planning import make_plan
 from nbinterp.engine.runs import Cache, Kept, KeptRuns, Reads, Run, in_stream
 from nbinterp.engine.sizes import Sizes
-from nbinterp.engine.tensors import Change, as_array, first_tensor, head_of, part_of, put_back, shaped, whole
+from nbinterp.engine.tensors import Change, as_array, first_tensor, head_of, shaped, whole
 from nbinterp.prompts import TokenizedPrompt
 from nbinterp.sites import Site
 
@@ -48,17 +47,14 @@ class Executor:
     """
 
     def __init__(self, module: torch.nn.Module, tokenizer: Any, info: ModelInfo, memory_bound: int) -> None:
-        assert info.anatomy is not None
         self.nnsight = nnsight.TransformersModel(module, tokenizer=tokenizer, task="text-generation")
         self.info = info
-        self.anatomy = info.anatomy
+        self.envoys = Envoys(self.nnsight, info)
         self.kept = KeptRuns(memory_bound)
         self._means: dict[Hashable, torch.Tensor] = {}
         self._parameters = tuple(module.parameters())
         self._state = self._weights_state()
         self._weights = sum(p.nbytes for p in self._parameters)
-        self._unembedding = _plain_unembedding(module)
-        self._last_only = "logits_to_keep" in inspect.signature(module.forward).parameters
 
     @property
     def like(self) -> dict[str, Any]:
@@ -135,89 +131,48 @@ class Executor:
         No block after the last site is computed.
         """
         steps = sorted(sites, key=self.info.position)
-        last, blocks = self.info.position(steps[-1])[0], self._blocks
+        last, blocks = self.info.position(steps[-1])[0], self.envoys.blocks
         with (
-            self._attention(sites),
+            self.envoys.ready(sites),
             torch.no_grad(),
-            self.nnsight.trace({"input_ids": self._ids(prompts)}, use_cache=False, **self._logits_of(sites)),
+            self.nnsight.trace({"input_ids": self._ids(prompts)}, use_cache=False, **self.envoys.logits_of(sites)),
         ):
             found = nnsight.save({})
             for site in steps:
-                found[site] = self._features(self._raw(site), site, len(prompts[0])).clone()
+                found[site] = self.envoys.features(self.envoys.raw(site), site, len(prompts[0])).clone()
             # not tracer.stop(): the exception that it throws keeps the pass's tensors until Python looks for cycles
             if last < self.info.n_layers - 1:
                 stream = blocks[0].input if last < 0 else first_tensor(blocks[last].output)
                 for layer in range(last + 1, self.info.n_layers):
-                    blocks[layer].skip(self._handed_on(stream))
+                    blocks[layer].skip(self.envoys.handed_on(stream))
         return [head_of(found[site], site, self.info) for site in sites]
-
-    @property
-    def _blocks(self) -> Any:
-        return self.nnsight.get(self.info.blocks)
 
     def _ids(self, prompts: Sequence[TokenizedPrompt], start: int = 0) -> torch.Tensor:
         return torch.tensor([prompt.ids[start:] for prompt in prompts], device=self.like["device"])
-
-    def _attention(self, sites: Sequence[Site]) -> contextlib.AbstractContextManager[Any]:
-        """Have the pattern computed where it is read or changed, and hold the lock while a trace runs."""
-        stack = contextlib.ExitStack()
-        stack.enter_context(MODEL_LOCK)
-        if any(site.component == "pattern" for site in sites):
-            stack.enter_context(eager(self.nnsight._module))
-            # nnsight opens a module's source when it is first asked for, which is too late once the module runs
-            for layer in {site.layer for site in sites if site.component == "pattern"}:
-                path = self.info.event(Site("pattern", layer))[0].partition(".source.")[0]
-                _ = self.nnsight.get(path).source
-        return stack
-
-    def _logits_of(self, sites: Sequence[Site]) -> dict[str, int]:
-        """Ask for the last token's logits only, unless something behind the blocks is read or changed."""
-        after = any(self.info.position(site)[0] == self.info.n_layers for site in sites)
-        return {"logits_to_keep": 1} if self._last_only and not after else {}
-
-    # inside a trace
-
-    def _raw(self, site: Site) -> Any:
-        """Return a site's tensor as the model has it."""
-        if site.component == "logits":
-            return self.nnsight.output.logits
-        path, side = self.info.event(site)
-        envoy = self.nnsight
-        for name in path.split("."):
-            envoy = envoy[int(name)] if name.isdigit() else getattr(envoy, name)
-        return first_tensor(envoy.input if side == "input" else envoy.output)
-
-    def _features(self, raw: torch.Tensor, site: Site, n_tokens: int) -> torch.Tensor:
-        """Return ``[row, token, n_features]``, heads side by side; a view where it can be one."""
-        if site.component == "pattern":
-            return raw.transpose(1, 2).flatten(2)
-        if raw.ndim == 2:  # OPT's MLP sees the tokens of all rows one after the other
-            raw = raw.view(-1, n_tokens, raw.shape[-1])
-        return raw if site.is_path else part_of(raw, self.anatomy.places[site.component])
 
     # untouched runs
 
     def _untouched(
         self, prompts: Mapping[TokenizedPrompt, Sequence[Site]], cancel: Callable[[], bool]
     ) -> Iterator[tuple[TokenizedPrompt, Kept]]:
-        missing: dict[int, list[TokenizedPrompt]] = {}
+        missing = []
         for prompt, sites in prompts.items():
             kept = self.kept.get(prompt)
             if kept is not None and kept.has(sites):
                 yield prompt, kept
             else:
-                missing.setdefault(len(prompt), []).append(prompt)
-        for length, group in sorted(missing.items()):
-            wanted = dict.fromkeys(whole(site) for prompt in group for site in prompts[prompt])
-            sites = [site for site in wanted if not in_stream(site)]
-            size = self.sizes.rows_of(length, sum(self.sizes.read(site, length, length) for site in sites))
-            for first in range(0, len(group), size):
-                if cancel():
-                    raise KeyboardInterrupt
-                part = group[first : first + size]
-                for prompt, kept in zip(part, self._run_untouched(part, sites), strict=True):
-                    self.kept.put(prompt, kept)
-                    yield prompt, kept
+                missing.append(prompt)
+
+        def wanted(group: Sequence[TokenizedPrompt]) -> list[Site]:
+            sites = dict.fromkeys(whole(site) for prompt in group for site in prompts[prompt])
+            return [site for site in sites if not in_stream(site)]
+
+        for batch in equal_batches(missing, len, lambda group: self.sizes.rows_of(len(group[0]), wanted(group))):
+            if cancel():
+                raise KeyboardInterrupt
+            for prompt, kept in zip(batch, self._run_untouched(batch, wanted(batch)), strict=True):
+                self.kept.put(prompt, kept)
+                yield prompt, kept
 
     def _run_untouched(self, prompts: Sequence[TokenizedPrompt], sites: Sequence[Site]) -> list[Kept]:
         stream_sites = [Site("resid_pre", n) for n in range(self.info.n_layers)]
@@ -226,17 +181,17 @@ class Executor:
         cache = DynamicCache()
         length = len(prompts[0])
         with (
-            self._attention(sites),
+            self.envoys.ready(sites),
             torch.no_grad(),
             self.nnsight.trace(
-                {"input_ids": self._ids(prompts)}, past_key_values=cache, use_cache=True, **self._logits_of(sites)
+                {"input_ids": self._ids(prompts)}, past_key_values=cache, use_cache=True, **self.envoys.logits_of(sites)
             ),
         ):
             found = nnsight.save({})
             for site in steps:
-                raw = self._raw(site)
+                raw = self.envoys.raw(site)
                 # a module may go on to change what it handed out: the stream alone is never changed in place
-                found[site] = raw if in_stream(site) else self._features(raw, site, length).clone()
+                found[site] = raw if in_stream(site) else self.envoys.features(raw, site, length).clone()
             logits = self.nnsight.output.logits[:, -1].save()
         stream = torch.stack([found[site] for site in stream_sites], dim=1)
         return [
@@ -288,49 +243,38 @@ class Executor:
         found: dict[tuple[int, Site], torch.Tensor] = {}
         arrivals = self._arrivals(batch, changes, kept, found)
         rows = batch.rows
-        steps = self._steps(
+        steps = self.envoys.steps(
             [change for change in changes if change.edit.at[0] >= rows[change.row].join],
             [(i, s) for i, row in enumerate(rows) for s in row.reads if self.info.position(s)[0] >= row.join],
         )
         for layer in sorted(arrivals)[1:]:
-            steps.setdefault(self.info.position(Site("resid_post", layer - 1)), _Step()).joins = layer
-        sites = [site for step in steps.values() for site in step.sites]
-        first, length, blocks = batch.rows[0].join, batch.length - batch.start, self._blocks
+            steps.setdefault(self.info.position(Site("resid_post", layer - 1)), Step()).joins = layer
+        sites = sites_of(steps)
+        first, length, blocks = batch.rows[0].join, batch.length - batch.start, self.envoys.blocks
         # called with one prompt, the model makes masks and positions that every row which joins it can share
-        alike = first >= 0 and self.anatomy.grows
+        alike = first >= 0 and self.envoys.anatomy.grows
         ids = self._ids([row.prompt for row in (batch.rows[:1] if alike else batch.rows)], batch.start)
         cache = self._prefix(batch, kept) if batch.start or keep_cache else None
         with (
-            self._attention(sites),
+            self.envoys.ready(sites),
             torch.no_grad(),
             self.nnsight.trace(
-                {"input_ids": ids}, past_key_values=cache, use_cache=cache is not None, **self._logits_of(sites)
+                {"input_ids": ids}, past_key_values=cache, use_cache=cache is not None, **self.envoys.logits_of(sites)
             ),
         ):
             for layer in range(first):
-                blocks[layer].skip(self._handed_on(arrivals[first]))
+                blocks[layer].skip(self.envoys.handed_on(arrivals[first]))
             if first == 0:
                 blocks[0].input = arrivals[0]
-            for _, step in sorted(steps.items(), key=_first):
-                self._do(step, length, found)
+            for at in sorted(steps):
+                step = steps[at]
+                self.envoys.do(step, length, found)
                 if step.joins is not None:
                     here = torch.cat([first_tensor(blocks[step.joins - 1].output), arrivals[step.joins]])
-                    blocks[step.joins - 1].output = self._handed_on(here)
-            self._unembed(len(batch.rows), sites)
+                    blocks[step.joins - 1].output = self.envoys.handed_on(here)
+            self.envoys.unembed(len(batch.rows), sites)
             logits = self.nnsight.output.logits[:, -1].save()
         return logits, found, self._caches(batch, cache, kept) if cache is not None and keep_cache else []
-
-    def _unembed(self, rows: int, sites: Sequence[Site]) -> None:
-        """Compute the last token's logits of a few rows with the weights as the left factor, where a processor does it.
-
-        Matrix products of 2 to 6 rows by the unembedding take MKL two to four times as long as of one; the other way
-        round they do not. It is the only product that is large enough to be worth a detour.
-        """
-        few = 2 <= rows <= 6 and self.like["device"].type == "cpu"
-        if self._unembedding and few and self._last_only and "logits_to_keep" in self._logits_of(sites):
-            envoy = self.nnsight.get(self._unembedding)
-            hidden = envoy.input
-            envoy.skip((envoy._module.weight @ hidden[:, -1].T).T[:, None])
 
     def _arrivals(
         self,
@@ -356,41 +300,6 @@ class Executor:
                     found[i, site] = stream.clone()
             joined.setdefault(row.join, []).append(stream)
         return {layer: torch.stack(streams) for layer, streams in joined.items()}
-
-    def _steps(self, changes: Sequence[Change], readers: Sequence[tuple[int, Site]]) -> dict[tuple[int, float], _Step]:
-        """Return what is to be done in a pass by where: changes of rows, and reads of (row, site)."""
-        steps: dict[tuple[int, float], _Step] = {}
-        for change in changes:
-            steps.setdefault(change.edit.at, _Step()).changes.append(change)
-        for row, site in readers:
-            steps.setdefault(self.info.position(site), _Step()).readers.setdefault(whole(site), []).append(row)
-        return steps
-
-    def _do(self, step: _Step, n_tokens: int, found: dict[tuple[int, Site], torch.Tensor]) -> None:
-        for change in step.changes:
-            self._apply(change, n_tokens)
-        for site, rows in step.readers.items():
-            features = self._features(self._raw(site), site, n_tokens)
-            found.update({(row, site): features[row].clone() for row in rows})
-
-    def _apply(self, change: Change, n_tokens: int) -> None:
-        site = whole(change.edit.site)
-        raw = self._raw(site)
-        if raw.ndim == 2:
-            raw = raw.view(-1, n_tokens, raw.shape[-1])
-        row = raw[change.row : change.row + 1]
-        features = self._features(row, site, n_tokens)
-        change(features[0], self.info.heads(site))
-        # features that could not be a view are a copy
-        if site.component == "pattern":
-            # a copy first: of a single query both may be the same memory
-            row.copy_(features.view(1, n_tokens, row.shape[1], -1).transpose(1, 2).clone())
-        elif not site.is_path:
-            put_back(features, row, self.anatomy.places[site.component])
-
-    def _handed_on(self, stream: torch.Tensor) -> Any:
-        """Return the residual stream as this model's blocks return it."""
-        return (stream, *[None] * self.anatomy.beside) if self.anatomy.beside else stream
 
     def _prefix(self, batch: Batch, kept: Mapping[tuple[int, ...], Kept]) -> DynamicCache:
         """Return keys and values of the tokens before the first that is run, for the rows that are there in each block."""
@@ -422,10 +331,6 @@ class Executor:
             for i, row in enumerate(batch.rows)
         ]
 
-    def change(self, row: int, edit: Edit, arguments: dict[str, Any]) -> Change:
-        """Return an edit ready to be applied to the only token of a pass."""
-        return Change(row, edit, arguments, 0)
-
     def continue_(
         self, ids: Sequence[int], cache: DynamicCache, changes: Sequence[Change], readers: Sequence[tuple[int, Site]]
     ) -> tuple[torch.Tensor, dict[tuple[int, Site], NDArray[np.float32]]]:
@@ -447,18 +352,18 @@ class Executor:
         logits : tensor, ``[n_rows, n_vocab]``
         reads : dict of (row, Site) to array, ``[1, n_features]``
         """
-        steps = self._steps(changes, readers)
-        sites = [site for step in steps.values() for site in step.sites]
+        steps = self.envoys.steps(changes, readers)
+        sites = sites_of(steps)
         found: dict[tuple[int, Site], torch.Tensor] = {}
         tokens = torch.tensor(ids, device=self.like["device"])[:, None]
         with (
-            self._attention(sites),
+            self.envoys.ready(sites),
             torch.no_grad(),
             self.nnsight.trace({"input_ids": tokens}, past_key_values=cache, use_cache=True),
         ):
-            for _, step in sorted(steps.items(), key=_first):
-                self._do(step, 1, found)
-            self._unembed(len(ids), sites)
+            for at in sorted(steps):
+                self.envoys.do(steps[at], 1, found)
+            self.envoys.unembed(len(ids), sites)
             logits = self.nnsight.output.logits[:, -1].save()
         return logits, {(row, site): shaped(found[row, whole(site)], site, self.info) for row, site in readers}
 
@@ -503,44 +408,9 @@ class Executor:
         key = (tuple(prompt.ids for prompt in prompts), site)
         if key not in self._means:
             total, count = torch.zeros(1, dtype=torch.float64, device=self.like["device"]), 0
-            for length, group in groupby_length(prompts).items():
-                size = self.sizes.rows_of(length)
-                for first in range(0, len(group), size):
-                    (features,) = self.read(group[first : first + size], [site])
-                    total = total + features.double().sum((0, 1))
-                    count += features.shape[0] * features.shape[1]
+            for batch in equal_batches(prompts, len, lambda group: self.sizes.rows_of(len(group[0]))):
+                (features,) = self.read(batch, [site])
+                total = total + features.double().sum((0, 1))
+                count += features.shape[0] * features.shape[1]
             self._means[key] = (total / count).to(self.like["dtype"])
         return self._means[key]
-
-
-@dataclass
-class _Step:
-    """What is to be done at one end of one module: change, then read, then let rows join in front of block `joins`."""
-
-    changes: list[Change] = field(default_factory=list)
-    readers: dict[Site, list[int]] = field(default_factory=dict)
-    joins: int | None = None
-
-    @property
-    def sites(self) -> list[Site]:
-        return [*(change.edit.site for change in self.changes), *self.readers]
-
-
-def _plain_unembedding(module: Any) -> str:
-    """Return the path of the unembedding where it is a plain product, else an empty text."""
-    head = module.get_output_embeddings()
-    if type(head) is not torch.nn.Linear or getattr(head, "bias", None) is not None:
-        return ""
-    return next((path for path, child in module.named_modules() if child is head), "")
-
-
-def _first(pair: tuple[tuple[int, float], _Step]) -> tuple[int, float]:
-    return pair[0]
-
-
-def groupby_length(prompts: Sequence[TokenizedPrompt]) -> dict[int, list[TokenizedPrompt]]:
-    """Return prompts by their number of tokens, in ascending order."""
-    groups: dict[int, list[TokenizedPrompt]] = {}
-    for prompt in sorted(prompts, key=len):
-        groups.setdefault(len(prompt), []).append(prompt)
-    return groups

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +11,11 @@ from transformers import DynamicCache
 
 from nbinterp import continuations
 from nbinterp.continuations import Continuation
-from nbinterp.engine.plan import Edit, make_plan, step_edits
+from nbinterp.engine.batching import equal_batches
+from nbinterp.engine.plan import Edit
+from nbinterp.engine.planning import make_plan, step_edits
+from nbinterp.engine.tensors import Change
+from nbinterp.experiment import Generation
 from nbinterp.steps import Steps, holds
 
 if TYPE_CHECKING:
@@ -22,8 +26,7 @@ if TYPE_CHECKING:
 
     from nbinterp.engine.execute import Executor
     from nbinterp.engine.runs import Cache, Run
-    from nbinterp.engine.tensors import Change
-    from nbinterp.experiment import Experiment, Generation
+    from nbinterp.experiment import Experiment
     from nbinterp.prompts import Prompt, TokenizedPrompt
     from nbinterp.results import Vocabulary
     from nbinterp.sites import Site
@@ -72,6 +75,21 @@ class GenerationStopped(KeyboardInterrupt):
     def __init__(self, message: str, partial: Continuation) -> None:
         super().__init__(message)
         self.partial = partial
+
+
+def with_settings(experiment: Experiment, settings: Mapping[str, Any]) -> Experiment:
+    """Return an experiment with settings of its generation by name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a setting that there is none of, and for a value that makes no sense.
+    """
+    known = [f.name for f in fields(Generation)]
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"got the setting {name!r} of a generation; known are {', '.join(known)}.")
+    return replace(experiment, generation=replace(experiment.generation or Generation(), **settings))
 
 
 class Transcript:
@@ -163,13 +181,12 @@ def generate(
     """
     voices = _voices(executor, tokens, experiments)
     ends = _ends(executor, tokenizer)
-    by_length: dict[int, list[_Voice]] = {}
-    for voice in voices:
-        by_length.setdefault(len(voice.prompt), []).append(voice)
-    for _, together in sorted(by_length.items()):
-        size = max(1, executor.sizes.bound // executor.sizes.pass_(1, 1, _longest(together)))
-        for first in range(0, len(together), size):
-            yield from _decode(executor, tokenizer, together[first : first + size], ends)
+
+    def rows(together: Sequence[_Voice]) -> int:
+        return max(1, executor.sizes.bound // executor.sizes.pass_(1, 1, _longest(together)))
+
+    for together in equal_batches(voices, lambda voice: len(voice.prompt), rows):
+        yield from _decode(executor, tokenizer, together, ends)
 
 
 def _longest(voices: Sequence[_Voice]) -> int:
@@ -204,8 +221,8 @@ def _decode(executor: Executor, tokenizer: Any, voices: list[_Voice], ends: froz
 
 def _next(executor: Executor, voices: Sequence[_Voice], cache: DynamicCache, step: int) -> None:
     """Feed every row its last token, and note what comes of it."""
-    changes: list[Change] = [
-        executor.change(row, edit, arguments)
+    changes = [
+        Change(row, edit, arguments, 0)
         for row, voice in enumerate(voices)
         for edit, steps, arguments in voice.later
         if holds(steps, step)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nbinterp.anatomy import ModelInfo
     from nbinterp.engine.plan import Batch
     from nbinterp.sites import Site
@@ -86,7 +88,8 @@ class Sizes:
         reads = sum(self.read(site, n, batch.length) for site in sites)
         return self.pass_(len(batch.rows), n, batch.length, n if after else 1, reads)
 
-    def rows_of(self, n_tokens: int, reads: int = 0) -> int:
-        """Return how many rows of untouched prompts of a length may run together, at least one."""
+    def rows_of(self, n_tokens: int, sites: Iterable[Site] = ()) -> int:
+        """Return how many rows of untouched prompts of a length may run together and be read at some sites, at least one."""
+        reads = sum(self.read(site, n_tokens, n_tokens) for site in sites)
         one = self.pass_(1, n_tokens, n_tokens, 1, reads) + self.kept(n_tokens)
         return max(1, min(self.bound // one, self.max_tokens // n_tokens))

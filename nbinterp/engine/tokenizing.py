@@ -28,7 +28,7 @@ class Tokenizer:
 
     def __init__(self, tokenizer: Any, texts: tuple[str, ...], name: str, context: int | None) -> None:
         self.own = tokenizer
-        self.context = context
+        self._context = context
         self._texts = texts
         self._name = name
         # sweeps ask for one prompt hundreds of times
@@ -37,6 +37,15 @@ class Tokenizer:
     def __call__(self, prompt: Prompt) -> TokenizedPrompt:
         """Return a prompt as the model sees it; ValueError when it has no tokens, or too many, or no template fits."""
         return self._seen(prompt)
+
+    def check_room(self, prompt: Prompt, n_new: int) -> None:
+        """Raise ValueError when the model could not read a prompt with so many tokens after it."""
+        n_tokens = len(self(prompt))
+        if self._context is not None and n_tokens + n_new > self._context:
+            raise ValueError(
+                f"got a prompt of {n_tokens} tokens to be continued by {n_new}; "
+                f"{self._name} reads at most {self._context}: lower max_new_tokens."
+            )
 
     def _tokenize(self, prompt: Prompt) -> TokenizedPrompt:
         chat = prompt if isinstance(prompt, Chat) else None
@@ -48,9 +57,9 @@ class Tokenizer:
             raise ValueError(
                 f"got the prompt {text!r}, which has no tokens for {self._name}; wanted text with at least one."
             )
-        if self.context is not None and len(ids) > self.context:
+        if self._context is not None and len(ids) > self._context:
             raise ValueError(
-                f"got a prompt of {len(ids)} tokens; {self._name} reads at most {self.context}: shorten it."
+                f"got a prompt of {len(ids)} tokens; {self._name} reads at most {self._context}: shorten it."
             )
         spans = tuple((int(a), int(b)) for a, b in encoded["offset_mapping"])
         texts = tuple(self._texts[i] for i in ids)

@@ -17,8 +17,10 @@ import pandas as pd
 import torch
 
 from nbinterp.code import nnsight_code
+from nbinterp.engine.envoys import sites_of
 from nbinterp.engine.live import MODEL_LOCK
-from nbinterp.engine.plan import Edit, Mean, Row, Taken, make_plan
+from nbinterp.engine.plan import Edit, Mean, Row, Taken
+from nbinterp.engine.planning import make_plan
 from nbinterp.engine.runs import KeptRuns
 from nbinterp.engine.tensors import Change, as_array, head_of, shaped, whole
 
@@ -233,16 +235,18 @@ class _FullPasses:
     ) -> tuple[torch.Tensor, dict[Site, torch.Tensor]]:
         """Return last logits ``[n_vocab]``, and by site ``[n_tokens, n_features]`` of all heads."""
         executor, n = self._executor, self._padding + len(prompt)
-        steps = executor._steps([self._change(edit, len(prompt)) for edit in edits], [(0, site) for site in reads])
+        steps = executor.envoys.steps(
+            [self._change(edit, len(prompt)) for edit in edits], [(0, site) for site in reads]
+        )
         found: dict[tuple[int, Site], torch.Tensor] = {}
         inputs = self._inputs(prompt)
         with (
-            executor._attention([site for step in steps.values() for site in step.sites]),
+            executor.envoys.ready(sites_of(steps)),
             torch.no_grad(),
             executor.nnsight.trace(inputs, use_cache=False),
         ):
             for at in sorted(steps):
-                executor._do(steps[at], n, found)
+                executor.envoys.do(steps[at], n, found)
             logits = executor.nnsight.output.logits[0, -1].clone().save()
         return logits, {site: self._unpadded(found[0, whole(site)], site, len(prompt)) for site in reads}
 

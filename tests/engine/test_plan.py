@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from nbinterp import Ablate, Experiment, Patch, Steer
 from nbinterp.anatomy import Anatomy, ModelInfo, Place
-from nbinterp.engine.plan import OVERHEAD, Batch, make_plan
+from nbinterp.engine.batching import OVERHEAD
+from nbinterp.engine.plan import Batch
+from nbinterp.engine.planning import make_plan
 from nbinterp.engine.sizes import Sizes
 from nbinterp.prompts import TokenizedPrompt
 

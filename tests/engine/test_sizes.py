@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from nbinterp import Ablate, Experiment
-from nbinterp.engine.plan import make_plan
+from nbinterp.engine.planning import make_plan
 
 
 class Peak(TorchDispatchMode):
