@@ -307,18 +307,18 @@ class Executor:
             return DynamicCache()
         caches = [kept[row.prompt.ids].cache for row in batch.rows]
         shared = len({row.prompt.ids for row in batch.rows}) == 1
-        layers: list[tuple[torch.Tensor | None, ...]] = []
+        cache = DynamicCache()
         for layer in range(self.info.n_layers):
-            rows = batch.active(layer)
-            if not rows and layer:
-                layers.append((None, None))
-                continue
             # the first block says how many tokens came before, even where nobody runs it
-            chosen = [caches[0]] if shared else caches[: max(rows, 1)]
-            parts = zip(*(cache[layer] for cache in chosen), strict=True)
+            rows = batch.active(layer) or int(layer == 0)
+            if not rows:
+                continue
+            chosen = [caches[0]] if shared else caches[:rows]
+            parts = zip(*(one[layer] for one in chosen), strict=True)
             both = (torch.cat(part)[:, :, : batch.start] for part in parts)
-            layers.append(tuple(t.expand(max(rows, 1), -1, -1, -1) if shared else t for t in both))
-        return DynamicCache(layers)
+            keys, values = (t.expand(rows, -1, -1, -1) if shared else t for t in both)
+            cache.update(keys, values, layer)
+        return cache
 
     def _caches(self, batch: Batch, cache: DynamicCache, kept: Mapping[tuple[int, ...], Kept]) -> list[Cache]:
         return [

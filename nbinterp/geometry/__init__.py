@@ -3,10 +3,11 @@
 from nbinterp.geometry.circular import CircleTest, circle_test, circle_tests
 from nbinterp.geometry.embedding import Embedding, pca, umap
 from nbinterp.geometry.fourier import FourierLoop
+from nbinterp.geometry.labels import Centroids, centroids
 from nbinterp.geometry.manifold import Circle, fit_manifold
 from nbinterp.geometry.neighbors import neighbours_kept
-from nbinterp.geometry.persistence import Diagram, Projection, persistence
-from nbinterp.geometry.preparation import Centroids, centroids
+from nbinterp.geometry.persistence import Diagram, persistence
+from nbinterp.geometry.preparation import Preparation, Prepared, prepare
 from nbinterp.geometry.significance import LoopTest, loop_significance
 
 __all__ = [
@@ -17,7 +18,8 @@ __all__ = [
     "Embedding",
     "FourierLoop",
     "LoopTest",
-    "Projection",
+    "Preparation",
+    "Prepared",
     "centroids",
     "circle_test",
     "circle_tests",
@@ -26,5 +28,6 @@ __all__ = [
     "neighbours_kept",
     "pca",
     "persistence",
+    "prepare",
     "umap",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from nbinterp.geometry.preparation import Centroids, Column, Rows, centroids
+from nbinterp.geometry.labels import Centroids, centroids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import altair as alt
     from numpy.typing import NDArray
 
+    from nbinterp.geometry.rows import Column, Rows
     from nbinterp.sites import Site
     from nbinterp.spaces import Floats
 

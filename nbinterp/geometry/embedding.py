@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.decomposition import PCA
 
 from nbinterp.geometry.neighbors import neighbours_kept
-from nbinterp.geometry.preparation import Column, Prepared, Rows, centre_within, prepare
+from nbinterp.geometry.rows import Checked, Column, Rows, centre_within, checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -200,14 +200,14 @@ def umap(
     return _embedding(rows, points, lay_out, method="umap", parameters=parameters, within=within, null=null, seed=seed)
 
 
-def _prepared(cloud: Rows, within: Column | None, max_norm_ratio: float | None) -> tuple[Prepared, Floats]:
-    rows = prepare(cloud, max_norm_ratio=max_norm_ratio)
+def _prepared(cloud: Rows, within: Column | None, max_norm_ratio: float | None) -> tuple[Checked, Floats]:
+    rows = checked(cloud, max_norm_ratio=max_norm_ratio)
     points = rows.points[rows.kept]
     return rows, points if within is None else centre_within(points, rows.column(within, "within")[rows.kept])
 
 
 def _embedding(
-    rows: Prepared,
+    rows: Checked,
     points: Floats,
     embed: Callable[[Floats], Floats],
     *,

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import altair as alt
 
     from nbinterp.anatomy import ModelInfo
-    from nbinterp.geometry.preparation import Centroids, Column, Rows
+    from nbinterp.geometry.labels import Centroids
+    from nbinterp.geometry.rows import Column, Rows
     from nbinterp.spaces import Floats
 
 

@@ -7,60 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.linalg import eigh
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial.distance import pdist, squareform
-from sklearn.cluster import KMeans
 
-from nbinterp.geometry.preparation import Column, Rows, centre_within, prepare
+from nbinterp.geometry.preparation import Components, Prepared, prepare
 
 if TYPE_CHECKING:
     import altair as alt
     from numpy.typing import NDArray
 
+    from nbinterp.geometry.rows import Column, Rows
     from nbinterp.geometry.significance import LoopTest
     from nbinterp.sites import Site
     from nbinterp.spaces import Floats
 
 MAX_POINTS_H2 = 300
 """More points than this are refused for homology in dimension 2: minutes to hours."""
-
-
-@dataclass(frozen=True)
-class Projection:
-    """What stands between rows and homology: principal components, then k-means landmarks.
-
-    Raw activations have so much noise over all their features that a circle of radius below a third of the noise's
-    norm is invisible there; projected first, it is found at half that.
-
-    Parameters
-    ----------
-    n_components : int or None
-        Principal components to keep; None for all features.
-    landmarks : int or None
-        Means of so many clusters to take in place of the rows; None for the rows themselves.
-    seed : int
-        Of k-means.
-    """
-
-    n_components: int | None = 2
-    landmarks: int | None = None
-    seed: int = 0
-
-    def __call__(self, points: Floats) -> tuple[Floats, NDArray[np.int64]]:
-        """Return the projected points ``[point, n_components]`` without duplicates, and the point of each row ``[row]``."""
-        if self.n_components is not None and self.n_components < points.shape[1]:
-            points = _first_components(points, self.n_components)
-        if self.landmarks is not None:
-            fitted = KMeans(self.landmarks, n_init=1, random_state=self.seed).fit(points)
-            points = fitted.cluster_centers_[fitted.labels_]
-        unique, point_of_row = np.unique(points, axis=0, return_inverse=True)
-        return unique, point_of_row.reshape(-1)
-
-    def __str__(self) -> str:
-        kept = "all features" if self.n_components is None else f"the first {self.n_components} principal components"
-        return kept if self.landmarks is None else f"{kept}, {self.landmarks} k-means landmarks"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,28 +39,33 @@ class Diagram:
         Rows of the cloud on a loop that stands for the class: the edge that closes it when it is born, and the
         shortest way back over edges no longer than that. Rows elsewhere on a wide loop are not listed, and a loop is
         a representative, not *the* loop. With landmarks, all rows of the clusters that the loop runs through.
-    points : array, ``[point, n_components]``
-        What homology saw, in the units of the activations.
-    point_of_row : array, ``[row]``
-        The point that each row became; -1 where the row was set aside.
-    rows_in : array, ``[row used, d_model]``
-        The rows before projection, centred: what a null distribution is made from.
-    projection : Projection
-        How the rows became points.
-    site : Site or None
-        Where the rows come from.
-    provenance : str
-        What was done, for people to read.
+    prepared : Prepared
+        What homology saw, and how the rows became that.
     """
 
     pairs: tuple[Floats, ...]
     cycles: tuple[tuple[int, ...], ...] = field(repr=False)
-    points: Floats = field(repr=False)
-    point_of_row: NDArray[np.int64] = field(repr=False)
-    rows_in: Floats = field(repr=False)
-    projection: Projection
-    site: Site | None
-    provenance: str
+    prepared: Prepared = field(repr=False)
+
+    @property
+    def points(self) -> Floats:
+        """What homology saw, in the units of the activations: ``[point, n_components]``."""
+        return self.prepared.points
+
+    @property
+    def point_of_row(self) -> NDArray[np.int64]:
+        """The point that each row became; −1 where the row was set aside: ``[row]``."""
+        return self.prepared.point_of_row
+
+    @property
+    def site(self) -> Site | None:
+        """Where the rows come from."""
+        return self.prepared.site
+
+    @property
+    def provenance(self) -> str:
+        """What was done, for people to read."""
+        return self.prepared.provenance
 
     @property
     def h0(self) -> Floats:
@@ -149,7 +117,7 @@ class Diagram:
 
         threshold = None if test is None else test.lifetime_threshold
         return persistence_chart(
-            self.frame(), threshold=threshold, title="Persistence diagram", subtitle=str(self.projection)
+            self.frame(), threshold=threshold, title="Persistence diagram", subtitle=str(self.prepared.preparation)
         )
 
     def __repr__(self) -> str:
@@ -165,8 +133,8 @@ class Diagram:
 
 
 def persistence(
-    cloud: Rows,
-    n_components: int | None = 2,
+    cloud: Rows | Prepared,
+    n_components: Components = 2,
     *,
     max_dimension: int = 1,
     within: Column | None = None,
@@ -179,11 +147,11 @@ def persistence(
 
     Parameters
     ----------
-    cloud : Cloud or array, ``[row, d_model]``
-        The rows.
-    n_components : int or None
-        Principal components to project onto first: 2 for a circle, more for a torus; None for no projection, in which
-        noise over hundreds of features hides nearly every loop.
+    cloud : Cloud or array ``[row, d_model]``, or Prepared
+        The rows; what `prepare` gave is taken as it is.
+    n_components : int, float, "parallel" or None
+        Principal components to project onto first, as for `Preparation`: 2 for a circle, more for a torus; None for no
+        projection, in which noise over hundreds of features hides nearly every loop.
     max_dimension : {0, 1, 2}
         Clusters, loops, cavities.
     within : str or sequence, optional
@@ -206,60 +174,27 @@ def persistence(
     -----
     The engine is ripser (Bauer 2021; Tralie et al. 2018), in float32. Duplicates count once.
     """
-    rows = prepare(cloud, max_norm_ratio=max_norm_ratio)
-    points = rows.points[rows.kept]
     if max_dimension not in (0, 1, 2):
         raise ValueError(f"got max_dimension={max_dimension}; choose 0 (clusters), 1 (loops) or 2 (cavities).")
-    if within is not None:
-        points = centre_within(points, rows.column(within, "within")[rows.kept])
-    if n_components is not None and not 1 <= n_components <= min(points.shape):
+    if landmarks is not None:
+        _check_size(landmarks, max_points, max_dimension)
+    prepared = prepare(
+        cloud, n_components, within=within, landmarks=landmarks, max_norm_ratio=max_norm_ratio, seed=seed
+    )
+    _check_size(len(prepared.points), max_points, max_dimension)
+    if len(prepared.points) < 3:
         raise ValueError(
-            f"got n_components={n_components} for {len(points)} rows of {points.shape[1]} features; choose 1 to {min(points.shape)}, or None."
+            f"got rows that make only {len(prepared.points)} different points; wanted at least 3: check the rows."
         )
-    if landmarks is not None and not 3 <= landmarks <= len(points):
-        raise ValueError(
-            f"got landmarks={landmarks} for {len(points)} rows; wanted at least 3 and at most as many as rows."
-        )
-    _check_size(landmarks or len(points), max_points, max_dimension)
-    points = points - points.mean(axis=0)
-    projection = Projection(n_components, landmarks, seed)
-    seen, point_of_kept = projection(points)
-    if len(seen) < 3:
-        raise ValueError(f"got rows that make only {len(seen)} different points; wanted at least 3: check the rows.")
-    point_of_row = np.full(len(rows.points), -1, dtype=np.int64)
-    point_of_row[rows.kept] = point_of_kept
-    pairs, cocycles, distances = _homology(seen, max_dimension)
+    pairs, cocycles, distances = _homology(prepared.points, max_dimension)
     vertices = [_representative(distances, edges) for edges in cocycles]
-    twins = len(points) - len(seen) if landmarks is None else 0
-    provenance = (
-        f"{rows.provenance}; {'' if within is None else 'centred within groups; '}{projection}; {len(seen)} points"
-        + (f" ({twins} duplicates counted once)" if twins else "")
-    )
-    return Diagram(
-        pairs=pairs,
-        cycles=tuple(tuple(np.flatnonzero(np.isin(point_of_row, v)).tolist()) for v in vertices),
-        points=seen,
-        point_of_row=point_of_row,
-        rows_in=points,
-        projection=projection,
-        site=rows.site,
-        provenance=provenance,
-    )
+    cycles = tuple(tuple(np.flatnonzero(np.isin(prepared.point_of_row, v)).tolist()) for v in vertices)
+    return Diagram(pairs, cycles, prepared)
 
 
 def loop_pairs(points: Floats) -> Floats:
     """Return births and deaths of the loops of ``points [point, feature]``, longest-lived first: ``[class, 2]``."""
     return _homology(points, 1, cocycles=False)[0][1]
-
-
-def _first_components(points: Floats, k: int) -> Floats:
-    """Return PCA scores ``[row, k]`` from the smaller of the two Gram matrices: many times faster than a full SVD."""
-    points = points - points.mean(axis=0)
-    n, d = points.shape
-    gram = points @ points.T if n < d else points.T @ points
-    values, vectors = eigh(gram, subset_by_index=[len(gram) - k, len(gram) - 1])
-    scores: Floats = vectors * np.sqrt(np.maximum(values, 0)) if n < d else points @ vectors
-    return scores[:, ::-1]
 
 
 def _homology(

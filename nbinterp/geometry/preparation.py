@@ -1,313 +1,418 @@
-"""From rows to what a method works on: rows set aside by norm, centring within groups, centroids of labels."""
+"""What stands between rows and a method: centring, principal components, whitening, landmarks, duplicates merged."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
-import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from scipy.sparse.csgraph import connected_components
+from scipy.linalg import eigh
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.metrics import pairwise_distances_argmin_min
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from nbinterp.geometry.rows import Checked, Column, Rows, centre_within, checked
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import ArrayLike, NDArray
+
     from nbinterp.anatomy import ModelInfo
     from nbinterp.sites import Site
     from nbinterp.spaces import Floats
 
-MIN_FEATURES_FOR_NORMS = 8
-"""In fewer features a mere Gaussian has rows of several times the median norm: none are set aside there."""
+LandmarkMethod = Literal["k-means", "farthest", "random"]
+Components = int | float | Literal["parallel"] | None
 
-Mask = NDArray[np.bool_]
+PARALLEL_DRAWS = 10
+"""Clouds of flipped signs, all of whose variances a component must exceed in parallel analysis."""
 
-
-@runtime_checkable
-class CloudLike(Protocol):
-    """What geometry asks of a cloud at one site."""
-
-    @property
-    def points(self) -> NDArray[np.floating[Any]]:
-        """Activations, ``[row, d_model]``."""
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """What each row is, one line a row."""
-
-    @property
-    def site(self) -> Site:
-        """Where the rows were read."""
-
-    @property
-    def model(self) -> ModelInfo | None:
-        """The model that they were read from."""
+MANY = 20_000
+"""More rows than this go through k-means in small batches."""
 
 
-Rows = CloudLike | ArrayLike
-Column = str | Sequence[Hashable] | NDArray[Any]
+class Preparation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Project rows onto principal components and, where asked, stand landmarks in for them.
+
+    The front end decides more than the engine: in raw activations a circle whose noise, over all features, has three
+    times its radius is invisible to homology; projected first, and with k-means landmarks, it is found at six times.
+
+    Parameters
+    ----------
+    n_components : int, float, "parallel" or None
+        How many principal components to keep: so many; as few as hold that share of the variance (between 0 and 1);
+        as many as stand out from clouds with every number's sign flipped at random, in which no features go together
+        (parallel analysis, Horn 1965, in the form of Hong, Sheng and Dobriban 2020, arXiv 2012.02985); or None for no
+        projection.
+    whiten : bool
+        Whether to give every component variance 1.
+    landmarks : int or None
+        How many landmarks stand for the rows; None for the rows themselves.
+    landmark_method : {"k-means", "farthest", "random"}
+        Means of k-means clusters, which average noise away; rows each as far as possible from those before (maxmin),
+        which cover the cloud and so collect its outliers; or rows drawn at random.
+    seed : int
+        Of parallel analysis and of the landmarks.
+
+    Attributes
+    ----------
+    mean_ : array, ``[n_features]``
+        The rows' mean.
+    components_ : array, ``[n_components_, n_features]``
+        Orthonormal directions of largest variance; the identity without projection.
+    explained_variance_ : array, ``[n_components_]``
+        Variance along them (with n − 1), in squared units of the rows.
+    explained_variance_ratio_ : array, ``[n_components_]``
+        The same as a share of the rows' variance.
+    n_components_ : int
+        How many are kept.
+    landmarks_ : array, ``[landmark, n_components_]`` or None
+        The landmarks, in the units of `transform`.
+    labels_ : array, ``[row]`` or None
+        The nearest landmark of each row that it was fitted to.
+    landmark_error_ : float
+        Hausdorff distance between rows and landmarks, in the units of `transform`; 0 without landmarks. Births and deaths
+        of Vietoris-Rips homology are off by at most twice as much (Chazal, de Silva, Oudot 2014, theorem 5.2).
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> plane = 3 * rng.normal(size=(200, 2)) @ rng.normal(size=(2, 30))
+    >>> Preparation("parallel").fit(plane + rng.normal(size=(200, 30))).n_components_
+    2
+    """
+
+    def __init__(
+        self,
+        n_components: Components = None,
+        *,
+        whiten: bool = False,
+        landmarks: int | None = None,
+        landmark_method: LandmarkMethod = "k-means",
+        seed: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.whiten = whiten
+        self.landmarks = landmarks
+        self.landmark_method = landmark_method
+        self.seed = seed
+
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
+        """Fit to rows ``X [row, n_features]``.
+
+        Raises
+        ------
+        ValueError
+            For more components or landmarks than the rows have, or a share of variance that is none.
+        """
+        rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        self._check(*rows.shape)
+        self.mean_ = rows.mean(axis=0)
+        centred = rows - self.mean_
+        total = float((centred**2).sum()) / (len(rows) - 1)
+        variances, directions = self._directions(centred, total)
+        self.components_, self.explained_variance_ = directions, variances
+        self.explained_variance_ratio_ = variances / total if total > 0 else np.zeros(len(variances))
+        self.n_components_ = self._n_features_out = len(directions)
+        self._set_landmarks(self._scores(centred))
+        return self
+
+    def transform(self, X: ArrayLike) -> Floats:
+        """Return scores of rows ``X [row, n_features]`` on the components: ``[row, n_components_]``."""
+        check_is_fitted(self)
+        return self._scores(validate_data(self, X, dtype=np.float64, reset=False) - self.mean_)
+
+    def inverse_transform(self, X: ArrayLike) -> Floats:
+        """Return the rows ``[row, n_features]`` that have the scores ``X [row, n_components_]`` and nothing beside."""
+        check_is_fitted(self)
+        scores = np.asarray(X, dtype=np.float64)
+        rows: Floats = (scores * self._scale() if self.whiten else scores) @ self.components_ + self.mean_
+        return rows
+
+    def points(self, X: ArrayLike, *, deduplicate: bool = True) -> tuple[Floats, NDArray[np.int64]]:
+        """Fit a copy to rows and return what a method is to see of them.
+
+        Parameters
+        ----------
+        X : array, ``[row, n_features]``
+            The rows.
+        deduplicate : bool
+            Whether equal points count once.
+
+        Returns
+        -------
+        points : array, ``[point, n_components_]``
+        point_of_row : array of int, ``[row]``
+        """
+        fitted: Preparation = clone(self).fit(X)
+        return fitted.seen(fitted.transform(X), deduplicate=deduplicate)
+
+    def seen(self, scores: Floats, *, deduplicate: bool = True) -> tuple[Floats, NDArray[np.int64]]:
+        """As `points`, of the scores ``[row, n_components_]`` of the rows that this was fitted to."""
+        points: Floats = scores if self.landmarks_ is None else self.landmarks_
+        of_row: NDArray[np.int64] = np.arange(len(scores)) if self.labels_ is None else self.labels_
+        if deduplicate:
+            points, twin = np.unique(points, axis=0, return_inverse=True)
+            of_row = twin.reshape(-1)[of_row]
+        return points, of_row
+
+    def _check(self, n_rows: int, n_features: int) -> None:
+        n, most = self.n_components, min(n_rows, n_features)
+        if isinstance(n, str):
+            right = n == "parallel"
+        else:
+            right = n is None or (0 < n < 1 if isinstance(n, float) else 1 <= n <= most)
+        if not right:
+            raise ValueError(
+                f"got n_components={n!r} for {n_rows} rows of {n_features} features; choose 1 to {most}, "
+                "a share of the variance between 0 and 1, 'parallel', or None."
+            )
+        if self.landmarks is not None and not 3 <= self.landmarks <= n_rows:
+            raise ValueError(
+                f"got landmarks={self.landmarks} for {n_rows} rows; wanted at least 3 and at most as many as rows."
+            )
+        if self.landmark_method not in get_args(LandmarkMethod):
+            raise ValueError(
+                f"got landmark_method={self.landmark_method!r}; choose from {', '.join(get_args(LandmarkMethod))}."
+            )
+
+    def _directions(self, centred: Floats, total: float) -> tuple[Floats, Floats]:
+        """Return variances and orthonormal directions, the largest first."""
+        n_rows, n_features = centred.shape
+        if self.n_components is None:
+            if not self.whiten:
+                return centred.var(axis=0, ddof=1), np.eye(n_features)
+            wanted = min(n_rows - 1, n_features)
+        elif isinstance(self.n_components, int):
+            wanted = self.n_components
+        else:
+            wanted = min(n_rows, n_features)
+        variances, directions = _principal(centred, wanted)
+        if self.n_components == "parallel":
+            keep = max(1, _outstanding(centred, variances, np.random.default_rng(self.seed)))
+        elif isinstance(self.n_components, float):
+            # rounding must not ask for a component more
+            keep = int(np.searchsorted(variances.cumsum(), self.n_components * total * (1 - 1e-12))) + 1
+        else:
+            keep = wanted
+        return variances[:keep], directions[:keep]
+
+    def _scale(self) -> Floats:
+        # a direction without variance stays at zero
+        deviations: Floats = np.sqrt(self.explained_variance_)
+        return np.where(deviations > 1e-12 * deviations.max(initial=0.0), deviations, 1.0)
+
+    def _scores(self, centred: Floats) -> Floats:
+        scores: Floats = centred if self.n_components is None and not self.whiten else centred @ self.components_.T
+        return scores / self._scale() if self.whiten else scores
+
+    def _set_landmarks(self, scores: Floats) -> None:
+        self.landmarks_ = self.labels_ = None
+        self.landmark_error_ = 0.0
+        if self.landmarks is None:
+            return
+        if self.landmark_method == "k-means":
+            make = KMeans if len(scores) <= MANY else MiniBatchKMeans
+            self.landmarks_ = make(self.landmarks, n_init=1, random_state=self.seed).fit(scores).cluster_centers_
+        else:
+            rng = np.random.default_rng(self.seed)
+            chosen = (
+                rng.choice(len(scores), self.landmarks, replace=False)
+                if self.landmark_method == "random"
+                else _farthest(scores, self.landmarks, int(rng.integers(len(scores))))
+            )
+            self.landmarks_ = scores[chosen]
+        self.labels_, distances = pairwise_distances_argmin_min(scores, self.landmarks_)
+        back = pairwise_distances_argmin_min(self.landmarks_, scores)[1]
+        self.landmark_error_ = float(max(distances.max(), back.max()))
+
+    def __str__(self) -> str:
+        """Say what it does; how many components parallel analysis or a share of variance came to, once fitted."""
+        n = getattr(self, "n_components_", self.n_components)
+        parts = ["all features"]
+        if self.n_components is not None:
+            parts = ["the first principal component" if n == 1 else f"the first {n} principal components"]
+            if self.n_components == "parallel":
+                parts[0] += " (by parallel analysis)"
+            elif isinstance(self.n_components, float):
+                parts[0] += f" ({self.n_components:.0%} of the variance)"
+        if self.whiten:
+            parts[0] += ", whitened"
+        if self.landmarks is not None:
+            what = {"k-means": "k-means", "farthest": "farthest-point", "random": "random"}[self.landmark_method]
+            parts.append(f"{self.landmarks} {what} landmarks")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Checked rows, with those of a giant norm marked.
+    """Rows as a method is to see them, and how they came to be so.
 
     Parameters
     ----------
-    points : array, ``[row, d_model]``
-        All rows, in the units of the activations.
-    kept : array of bool, ``[row]``
-        False where a row was set aside.
-    table : DataFrame
-        One line a row; no columns for a bare array.
-    site, model : Site, ModelInfo or None
-        Where the rows come from; None for a bare array.
+    points : array, ``[point, n_components]``
+        What the method sees: rows projected, or landmarks.
+    point_of_row : array, ``[row]``
+        The point that each row became; −1 where the row was set aside.
+    rows : array, ``[row used, n_features]``
+        The used rows before projection, groups and mean subtracted: what null distributions are made from.
+    scores : array, ``[row used, n_components]``
+        The used rows projected.
+    source : Checked
+        All rows as they were given, with their table, site and model.
+    preparation : Preparation
+        Fitted to `rows`.
+    deduplicate : bool
+        Whether equal points count once.
     provenance : str
         What was done, for people to read.
     """
 
-    points: Floats
-    kept: Mask
-    table: pd.DataFrame
-    site: Site | None
-    model: ModelInfo | None
+    points: Floats = field(repr=False)
+    point_of_row: NDArray[np.int64] = field(repr=False)
+    rows: Floats = field(repr=False)
+    scores: Floats = field(repr=False)
+    source: Checked = field(repr=False)
+    preparation: Preparation = field(repr=False)
+    deduplicate: bool
     provenance: str
+
+    @property
+    def site(self) -> Site | None:
+        """Where the rows were read."""
+        return self.source.site
+
+    @property
+    def model(self) -> ModelInfo | None:
+        """The model that they were read from."""
+        return self.source.model
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The cloud's table, one line for each row, used or not."""
+        return self.source.table
+
+    @property
+    def landmark_error(self) -> float:
+        """Hausdorff distance between the used rows and the points; births and deaths are off by at most twice that."""
+        return float(self.preparation.landmark_error_)
 
     def column(self, column: Column, role: str) -> NDArray[Any]:
-        """Return the values of a column by its name, or of an array with one value a row: ``[row]``."""
-        if isinstance(column, str):
-            if column not in self.table.columns:
-                known = ", ".join(map(repr, self.table.columns)) or "none, since an array has no table"
-                raise LookupError(
-                    f"got {role}={column!r}, which is no column of the table; known columns are {known}: "
-                    "choose one of them or pass an array with one value a row."
-                )
-            entries = self.table[column].tolist()
-        else:
-            # NumPy's scalars become Python's, which read better in every text
-            entries = [v.item() if isinstance(v, np.generic) else v for v in column]
-        values = np.empty(len(entries), dtype=object)
-        values[:] = entries
-        if len(values) != len(self.points):
-            raise ValueError(
-                f"got {len(values)} values for {role} and {len(self.points)} rows; wanted one value a row: pass the same rows in both."
-            )
-        if (missing := int(pd.isna(values).sum())) > 0:
-            raise ValueError(f"got {missing} missing values in {role}; wanted one for each row: drop those rows first.")
-        return values
+        """Return a column's values of the used rows: ``[row used]``; see `Checked.column`."""
+        return self.source.column(column, role)[self.source.kept]
+
+    def spread(self, values: ArrayLike) -> Floats:
+        """Return values ``[row used, …]`` as ``[row, …]``, NaN where a row was set aside."""
+        values = np.asarray(values, dtype=np.float64)
+        spread = np.full((len(self.source.points), *values.shape[1:]), np.nan)
+        spread[self.source.kept] = values
+        return spread
+
+    def again(self, rows: Floats) -> Floats:
+        """Return the points ``[point, n_components]`` that other rows ``[row, n_features]`` become in the same way."""
+        return self.preparation.points(rows, deduplicate=self.deduplicate)[0]
+
+    def __repr__(self) -> str:
+        shape = " × ".join(map(str, self.points.shape))
+        return f"Prepared: {shape}\n  {self.provenance}"
 
 
-def prepare(cloud: Rows, *, max_norm_ratio: float | None = 3.0) -> Prepared:
-    """Check the rows of a cloud or an array and mark those of a giant norm.
-
-    Parameters
-    ----------
-    cloud : Cloud or array, ``[row, d_model]``
-        The rows.
-    max_norm_ratio : float or None
-        Rows whose norm exceeds this multiple of the median norm are set aside; None keeps them all. A few tokens
-        carry "massive activations" (norms of hundreds of times the median) that drown every other row. With fewer
-        than 8 features none are set aside.
-
-    Raises
-    ------
-    ValueError
-        For an array that is not ``[row, d_model]``, is empty, or holds NaN or infinite entries.
-    """
-    table, site, model = pd.DataFrame(), None, None
-    if isinstance(cloud, CloudLike):
-        points = np.asarray(cloud.points, dtype=np.float64)
-        table, site, model = cloud.table, cloud.site, cloud.model
-    else:
-        points = np.asarray(cloud, dtype=np.float64)
-    if points.ndim != 2 or not points.size:
-        raise ValueError(f"got points of shape {list(points.shape)}; wanted [row, d_model] with at least one of each.")
-    if not np.isfinite(points).all():
-        bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
-        raise ValueError(
-            f"got NaN or infinite numbers in {len(bad)} of {len(points)} rows (the first is row {bad[0]}); wanted finite numbers: "
-            "drop those rows, or collect in float32 instead of float16."
-        )
-    kept = np.ones(len(points), dtype=bool)
-    provenance = f"{len(points)} rows of {points.shape[1]} features" + (f" at {site}" if site else "")
-    if max_norm_ratio is not None and points.shape[1] >= MIN_FEATURES_FOR_NORMS:
-        norms = np.linalg.norm(points, axis=1)
-        kept = norms <= max_norm_ratio * np.median(norms)
-        if n_aside := int((~kept).sum()):
-            provenance += f"; {n_aside} set aside, of norm above {max_norm_ratio:g} × the median"
-    return Prepared(points, kept, table, site, model, provenance)
-
-
-def centre_within(points: Floats, groups: NDArray[Any]) -> Floats:
-    """Return ``points [row, d_model]`` with the mean of each row's group subtracted."""
-    codes = pd.factorize(groups)[0]
-    sums = np.zeros((codes.max() + 1, points.shape[1]))
-    np.add.at(sums, codes, points)
-    centred: Floats = points - (sums / np.bincount(codes)[:, None])[codes]
-    return centred
-
-
-@dataclass(frozen=True, eq=False)
-class Centroids:
-    """The effect of each label on the activations, the effects of the groups removed.
-
-    Parameters
-    ----------
-    concept : str
-        What the labels are, e.g. ``"month"``.
-    labels : tuple, ``[label]``
-        In their (cyclic) order.
-    points : array, ``[label, d_model]``
-        Label effects, in the units of the activations; they sum to zero.
-    centre : array, ``[d_model]``
-        The mean of the raw rows.
-    counts : array, ``[label]``
-        Rows of each label that were used.
-    groups : tuple, ``[group]``
-        Names of the groups; a single one where none were given.
-    stack : array, ``[group, label, d_model]``
-        Mean of the rows in each cell, NaN where a cell is empty: what errors over groups are estimated from.
-    n_set_aside : int
-        Rows left out for their norm.
-    site, model : Site, ModelInfo or None
-        Where the rows come from.
-    provenance : str
-        What was done, for people to read.
-    """
-
-    concept: str
-    labels: tuple[Any, ...]
-    points: Floats = field(repr=False)
-    centre: Floats = field(repr=False)
-    counts: NDArray[np.int64] = field(repr=False)
-    groups: tuple[Any, ...] = field(repr=False)
-    stack: Floats = field(repr=False)
-    n_set_aside: int
-    site: Site | None
-    model: ModelInfo | None
-    provenance: str
-
-    def frame(self) -> pd.DataFrame:
-        """Return one line a label: ``label``, ``n_rows``, ``norm`` of its effect in the units of the activations."""
-        norms = np.linalg.norm(self.points, axis=1)
-        return pd.DataFrame({"label": list(self.labels), "n_rows": self.counts, "norm": norms})
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-def centroids(
-    cloud: Rows,
-    by: Column,
-    within: Column | None = None,
+def prepare(
+    cloud: Rows | Prepared,
+    n_components: Components = None,
     *,
-    order: Sequence[Any] | None = None,
+    within: Column | None = None,
+    whiten: bool = False,
+    landmarks: int | None = None,
+    landmark_method: LandmarkMethod = "k-means",
+    deduplicate: bool = True,
     max_norm_ratio: float | None = 3.0,
-) -> Centroids:
-    """Estimate the effect of each label, whatever the group (for example the template) that it stands in.
-
-    The model is cell = group effect + label effect, fitted by least squares to the means of the cells. When every
-    label stands in every group this is: subtract each group's mean, then average over groups. Empty cells do no harm.
+    seed: int = 0,
+) -> Prepared:
+    """Prepare rows for a method: what is set aside, centred, projected, whitened, and stood for by landmarks.
 
     Parameters
     ----------
-    cloud : Cloud or array, ``[row, d_model]``
-        The rows.
-    by : str or sequence, ``[row]``
-        The labels: a column of the cloud's table, or one value a row.
-    within : str or sequence, ``[row]``, optional
-        The groups whose own mean is of no interest.
-    order : sequence, optional
-        The labels in their (cyclic) order; by default the order of first appearance. Labels that it leaves out
-        are an error, never dropped silently.
+    cloud : Cloud or array ``[row, n_features]``, or Prepared
+        The rows; what is prepared already is returned as it is.
+    n_components, whiten, landmarks, landmark_method, seed
+        As for `Preparation`.
+    within : str or sequence ``[row]``, optional
+        Subtract the mean of each group first, e.g. ``"template"``.
+    deduplicate : bool
+        Whether equal points count once.
     max_norm_ratio : float or None
-        Set aside rows of a norm above this multiple of the median.
+        Set aside rows of a norm above this multiple of the median; see `checked`.
 
     Raises
     ------
-    LookupError
-        For an unknown column.
-    ValueError
-        For NaN, a label without rows, an order that does not fit the labels, or groups and labels so confounded
-        that their effects cannot be told apart.
+    ValueError, LookupError
+        For rows that are not finite, groups that do not fit, and more components or landmarks than there are rows.
     """
-    rows = prepare(cloud, max_norm_ratio=max_norm_ratio)
-    values = rows.column(by, "by")
-    groups = np.full(len(values), "all", dtype=object) if within is None else rows.column(within, "within")
-    labels = _ordered(values, order)
-    group_names = tuple(pd.unique(groups[rows.kept]))
-    column_of: Mapping[Any, int] = {label: i for i, label in enumerate(labels)}
-    row_of: Mapping[Any, int] = {group: i for i, group in enumerate(group_names)}
-    at = np.array([column_of[v] for v in values[rows.kept]], dtype=np.int64)
-    cells = np.array([row_of[g] for g in groups[rows.kept]], dtype=np.int64) * len(labels) + at
-    counts = np.bincount(at, minlength=len(labels)).astype(np.int64)
-    if absent := [label for label, count in zip(labels, counts, strict=True) if not count]:
-        raise ValueError(
-            f"got no usable row for the label {absent[0]!r}; wanted at least one for each: collect more rows, or raise max_norm_ratio."
-        )
-    filled = np.bincount(cells, minlength=len(labels) * len(group_names))
-    sums = np.zeros((len(filled), rows.points.shape[1]))
-    np.add.at(sums, cells, rows.points[rows.kept])
-    with np.errstate(invalid="ignore"):
-        stack: Floats = (sums / filled[:, None]).reshape(len(group_names), len(labels), -1)
-    points = _label_effects(stack)
-    if points is None:
-        raise ValueError(
-            "got groups that share too few labels, so that the effects of groups and labels cannot be told apart; "
-            "wanted every label to be linked to every other through groups: collect more labels a group, or leave out within."
-        )
-    provenance = f"{rows.provenance}; effects of {len(labels)} labels" + (
-        "" if within is None else f", {_name(within, 'group')} effects of {len(group_names)} groups removed"
-    )
-    return Centroids(
-        concept=_name(by, "label"),
-        labels=labels,
-        points=points,
-        centre=rows.points[rows.kept].mean(axis=0),
-        counts=counts,
-        groups=group_names,
-        stack=stack,
-        n_set_aside=int((~rows.kept).sum()),
-        site=rows.site,
-        model=rows.model,
-        provenance=provenance,
-    )
+    if isinstance(cloud, Prepared):
+        return cloud
+    source = checked(cloud, max_norm_ratio=max_norm_ratio)
+    rows = source.points[source.kept]
+    if within is not None:
+        rows = centre_within(rows, source.column(within, "within")[source.kept])
+    if len(rows) < 2:
+        raise ValueError(f"got {len(rows)} usable row; wanted at least 2: collect more rows, or raise max_norm_ratio.")
+    rows = rows - rows.mean(axis=0)
+    preparation = Preparation(
+        n_components, whiten=whiten, landmarks=landmarks, landmark_method=landmark_method, seed=seed
+    ).fit(rows)
+    scores = preparation.transform(rows)
+    points, of_used = preparation.seen(scores, deduplicate=deduplicate)
+    point_of_row = np.full(len(source.points), -1, dtype=np.int64)
+    point_of_row[source.kept] = of_used
+    n_twins = (len(rows) if landmarks is None else landmarks) - len(points)
+    steps = [
+        source.provenance,
+        "" if within is None else f"centred within {within if isinstance(within, str) else 'groups'}",
+        str(preparation),
+        f"{len(points)} points" + (f" ({n_twins} duplicates counted once)" if n_twins else ""),
+    ]
+    provenance = "; ".join(filter(None, steps))
+    return Prepared(points, point_of_row, rows, scores, source, preparation, deduplicate, provenance)
 
 
-def _name(column: Column, otherwise: str) -> str:
-    return column if isinstance(column, str) else otherwise
+def _principal(centred: Floats, k: int) -> tuple[Floats, Floats]:
+    """Return the k largest variances and their directions ``[k, n_features]``, from the smaller of the two Gram matrices."""
+    n, d = centred.shape
+    gram = centred @ centred.T if n < d else centred.T @ centred
+    values, vectors = eigh(gram, subset_by_index=[len(gram) - k, len(gram) - 1])
+    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+    if n < d:
+        lengths = np.sqrt(values)
+        vectors = centred.T @ (vectors / np.where(lengths > 0, lengths, 1))
+        # directions beyond the rank are noise of rounding: made orthonormal, in the order of variance
+        vectors = np.linalg.qr(vectors)[0]
+    directions: Floats = vectors.T
+    # the same sign on every machine
+    largest = directions[np.arange(k), np.abs(directions).argmax(axis=1)]
+    return values / (n - 1), directions * np.where(largest < 0, -1.0, 1.0)[:, None]
 
 
-def _ordered(values: NDArray[Any], order: Sequence[Any] | None) -> tuple[Any, ...]:
-    found = tuple(pd.unique(values))
-    if order is None:
-        return found
-    order = tuple(order)
-    if len(set(order)) < len(order):
-        twice = next(label for i, label in enumerate(order) if label in order[:i])
-        raise ValueError(f"got the label {twice!r} twice in order; wanted each label once.")
-    if missing := [label for label in found if label not in order]:
-        raise ValueError(
-            f"got an order without the label {missing[0]!r}; wanted every label of the rows ({len(found)}): "
-            "add it, or select the rows first."
-        )
-    if extra := [label for label in order if label not in found]:
-        raise ValueError(
-            f"got the label {extra[0]!r} in order, which no row has; wanted labels of the rows: remove it."
-        )
-    return order
+def _outstanding(centred: Floats, variances: Floats, rng: np.random.Generator) -> int:
+    """Return how many of the largest variances exceed those of clouds with flipped signs, without a gap."""
+    flipped = [_variances(centred * rng.choice([-1.0, 1.0], centred.shape)) for _ in range(PARALLEL_DRAWS)]
+    exceeds = variances > np.max(flipped, axis=0)[: len(variances)]
+    return int(np.argmin(np.append(exceeds, False)))
 
 
-def _label_effects(stack: Floats) -> Floats | None:
-    """Solve cell = group + label by least squares for the label effects ``[label, d_model]``, which sum to zero."""
-    present = np.isfinite(stack[:, :, 0])
-    cell_weights, cells = present.astype(np.float64), np.where(present[..., None], stack, 0)
-    per_group = cell_weights.sum(axis=1)
-    # eliminating the group effects leaves a graph Laplacian on the labels
-    laplacian = np.diag(cell_weights.sum(axis=0)) - cell_weights.T @ (cell_weights / per_group[:, None])
-    if connected_components(np.abs(laplacian) > 1e-12)[0] > 1:
-        return None
-    means = np.einsum("gl,gld->gd", cell_weights, cells) / per_group[:, None]
-    right = np.einsum("gl,gld->ld", cell_weights, cells) - cell_weights.T @ means
-    effects: Floats = np.linalg.pinv(laplacian, hermitian=True) @ right
-    effects -= effects.mean(axis=0)
-    return effects
+def _variances(centred: Floats) -> Floats:
+    n, d = centred.shape
+    gram = centred @ centred.T if n < d else centred.T @ centred
+    variances: Floats = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0) / (n - 1)
+    return variances
+
+
+def _farthest(points: Floats, k: int, first: int) -> list[int]:
+    """Return the indices of k points, each as far as possible from those before (Gonzalez 1985)."""
+    chosen = [first]
+    nearest = ((points - points[first]) ** 2).sum(axis=1)
+    while len(chosen) < k:
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
+    return chosen

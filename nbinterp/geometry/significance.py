@@ -13,7 +13,7 @@ from nbinterp.geometry.persistence import Diagram, loop_pairs, persistence
 if TYPE_CHECKING:
     import altair as alt
 
-    from nbinterp.geometry.preparation import Rows
+    from nbinterp.geometry.rows import Rows
     from nbinterp.spaces import Floats
 
 LoopVerdict = Literal["a loop", "no loop", "too few points to say"]
@@ -213,12 +213,12 @@ def _null(diagram: Diagram, n_null: int, seed: int) -> Floats:
     """Return lifetime in units of the radius and prominence for each draw: ``[draw, 2]``."""
     rng = np.random.default_rng(seed)
     # with rows = u s vt, normal numbers times s have the rows' covariance but for a rotation, which PCA does not see
-    s = np.linalg.svd(diagram.rows_in, compute_uv=False)
-    n = len(diagram.rows_in)
+    s = np.linalg.svd(diagram.prepared.rows, compute_uv=False)
+    n = len(diagram.prepared.rows)
     spread = s[s > s[0] * 1e-9] / np.sqrt(n)
     null = np.empty((n_null, 2))
     for i in range(n_null):
-        points, _ = diagram.projection(rng.normal(size=(n, len(spread))) * spread)
+        points = diagram.prepared.again(rng.normal(size=(n, len(spread))) * spread)
         lifetime, prominence = _size(loop_pairs(points))
         null[i] = lifetime / _radius(points), prominence
     return null

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from nbinterp.geometry import centroids
-from nbinterp.geometry.preparation import centre_within, prepare
+from nbinterp.geometry.rows import centre_within, checked
 from tests.geometry import planted
 
 ROWS, LABELS, GROUPS = planted.labelled(planted.circle(12))
@@ -136,11 +136,11 @@ def test_nan_and_wrong_shapes_are_refused():
     rows[5, 2] = np.nan
     message = "got NaN or infinite numbers in 1 of 180 rows (the first is row 5); wanted finite numbers: drop those rows, or collect in float32 instead of float16."
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
-        prepare(rows)
+        checked(rows)
     with pytest.raises(
         ValueError, match=re.escape("got points of shape [180]; wanted [row, d_model] with at least one of each.")
     ):
-        prepare(ROWS[:, 0])
+        checked(ROWS[:, 0])
     with pytest.raises(
         ValueError, match="^got 1 missing values in by; wanted one for each row: drop those rows first.$"
     ):
