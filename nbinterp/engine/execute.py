@@ -145,6 +145,7 @@ class Executor:
                 stream = blocks[0].input if last < 0 else first_tensor(blocks[last].output)
                 for layer in range(last + 1, self.info.n_layers):
                     blocks[layer].skip(self.envoys.handed_on(stream))
+            self.envoys.forgo_logits(sites)
         return [head_of(found[site], site, self.info) for site in sites]
 
     def _ids(self, prompts: Sequence[TokenizedPrompt], start: int = 0) -> torch.Tensor:
@@ -192,6 +193,7 @@ class Executor:
                 raw = self.envoys.raw(site)
                 # a module may go on to change what it handed out: the stream alone is never changed in place
                 found[site] = raw if in_stream(site) else self.envoys.features(raw, site, length).clone()
+            self.envoys.unembed(len(prompts), sites)
             logits = self.nnsight.output.logits[:, -1].save()
         stream = torch.stack([found[site] for site in stream_sites], dim=1)
         return [

@@ -118,7 +118,11 @@ def test_groups_are_centred_first():
             "got 301 points for exact homology up to dimension 2, which can take hours and all memory; wanted at most 300:",
         ),
         ((9, 3), {"max_dimension": 3}, "got max_dimension=3; choose 0 (clusters), 1 (loops) or 2 (cavities)."),
-        ((9, 3), {"n_components": 4}, "got n_components=4 for 9 rows of 3 features; choose 1 to 3, a share of the variance between 0 and 1, .parallel., or None."),
+        (
+            (9, 3),
+            {"n_components": 4},
+            "got n_components=4 for 9 rows of 3 features; choose 1 to 3, a share of the variance between 0 and 1, 'parallel', or None.",
+        ),
         ((9, 3), {"landmarks": 20}, "got landmarks=20 for 9 rows; wanted at least 3 and at most as many as rows."),
     ],
 )
