@@ -55,7 +55,7 @@ $(VENV)/.installed: $(VENV)/.venv $(SOURCES)
 	@touch $@
 
 # models written anew by others, to compare every site's name and values with; without what they need to be trained
-ORACLE := transformer-lens==3.9.0 better-abc==0.0.3 einops==0.8.2 jaxtyping==0.3.11 wadler-lindig==0.1.8
+ORACLE := transformer-lens==3.9.0 better-abc==0.0.3 einops==0.8.2 jaxtyping==0.3.11 wadler-lindig==0.1.8 dreimac==0.3.2
 
 $(VENV)/.oracle: $(VENV)/.test
 	$(PIP) install -q --no-deps $(ORACLE)

@@ -17,7 +17,7 @@ def pins(name):
 
 def bounds():
     wanted = PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["test"]
-    return dict(re.match(r"([\w.-]+)>=([\w.]+)", line).groups() for line in wanted)
+    return dict(re.match(r"([\w.-]+)(?:\[\w+\])?[>=]=([\w.]+)", line).groups() for line in wanted)
 
 
 def version(text):

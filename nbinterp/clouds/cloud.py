@@ -12,7 +12,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from nbinterp.clouds.store import create_store, feature_axis, new_folder, read_store, site_width
+from nbinterp.clouds.store import (
+    chunk_rows,
+    create_store,
+    feature_axis,
+    new_folder,
+    read_sizes,
+    read_store,
+    site_width,
+)
 from nbinterp.clouds.table import standard_table
 from nbinterp.sites import Site
 
@@ -45,6 +53,7 @@ class Cloud:
     _table: pd.DataFrame
     model: ModelInfo
     path: Path | None = None
+    _rows: NDArray[np.intp] | None = None  # of the folder; None for all
 
     @classmethod
     def from_arrays(
@@ -223,6 +232,29 @@ class Cloud:
         columns = {name: ("row", self._table[name].to_numpy()) for name in self._columns()}
         return self._values.assign_coords(columns).assign_attrs(model=str(self.model))
 
+    def lazy(self, site: str | Site | None = None) -> xr.DataArray:
+        """Return the activations at a site without reading them: float32, dims ``row`` and ``feature``, in chunks of dask.
+
+        The chunks are those of the folder, so that a pass over the rows reads each file once. Rows that were selected in
+        another order than that of the folder are read from its files over and over: select ascending rows of a large cloud.
+
+        Parameters
+        ----------
+        site : str or Site, optional
+            The site; not needed where there is one.
+
+        Raises
+        ------
+        ValueError, LookupError
+            When the cloud has several sites and none is given; when it has not the one that is.
+        """
+        one = self if site is None else self[site]
+        values = one._values[str(one.site)]
+        n_rows, width = values.shape
+        size = chunk_rows(n_rows, width) if self.path is None else read_store(self.path).rows_of_file(one.site)
+        rows = np.arange(n_rows) if self.path is None or self._rows is None else self._rows
+        return values.chunk({values.dims[0]: read_sizes(rows, size) if n_rows else (0,), values.dims[1]: -1})
+
     def frame(self, site: str | Site | None = None) -> pd.DataFrame:
         """Return the table with the activations at a site beside it, one column (``resid_post.10[0]``) a feature."""
         one = self if site is None else self[site]
@@ -276,7 +308,10 @@ class Cloud:
                 )
             indices = indices % max(1, len(self))
         table = self._table.iloc[indices].reset_index(drop=True)
-        return replace(self, _values=self._values.isel(row=indices), _table=table)
+        of_folder = self._rows
+        if self.path is not None:
+            of_folder = indices if of_folder is None else of_folder[indices]
+        return replace(self, _values=self._values.isel(row=indices), _table=table, _rows=of_folder)
 
     def __len__(self) -> int:
         return len(self._table)

@@ -58,6 +58,31 @@ def feature_axis(width: int, model: ModelInfo) -> str:
     return "feature" if width == model.d_model else f"feature_{width}"
 
 
+def chunk_rows(n_rows: int, width: int) -> int:
+    """Return how many rows a chunk of float32 has, of an array of so many rows and features."""
+    return max(1, min(n_rows, CHUNK_BYTES // (4 * width)))
+
+
+def read_sizes(rows: NDArray[np.intp], rows_of_file: int) -> tuple[int, ...]:
+    """Return how many rows to read at a time, in their order.
+
+    Each file is opened once where rows ascend, as those of a collection that is not finished do; rows in another order are
+    read as they come, as many at a time as a file has.
+
+    Parameters
+    ----------
+    rows : array of int, ``[n]``
+        The rows of the folder that are wanted, in the order in which they are.
+    rows_of_file : int
+        How many rows a chunk's file has.
+    """
+    steps = np.diff(rows // rows_of_file)
+    sizes = np.diff(np.r_[0, np.flatnonzero(steps) + 1, len(rows)])
+    if (steps < 0).any() or sizes.max() > rows_of_file:
+        sizes = np.diff(np.r_[np.arange(0, len(rows), rows_of_file), len(rows)])
+    return tuple(sizes.tolist())
+
+
 @dataclass(frozen=True)
 class StoreInfo:
     """What a cloud's folder says about itself.
@@ -100,6 +125,10 @@ class StoreInfo:
     def rows(self, site: Site) -> RowFile:
         """Return the values of a site, for writing: ``[row, feature]``."""
         return RowFile(self.path / str(site))
+
+    def rows_of_file(self, site: Site) -> int:
+        """Return how many rows of a site lie in one file."""
+        return int(zarr.open_array(self.path / str(site), mode="r").chunks[0])
 
     def marks(self) -> RowFile:
         """Return the mask of written rows, for writing: ``[row]``."""
@@ -166,9 +195,9 @@ def create_store(
     description = {"format": FORMAT, "sites": [str(s) for s in widths], "model": model.to_json(), "key": key}
     zarr.create_group(folder, zarr_format=3, attributes={_ATTRIBUTE: description})
     for site, width in widths.items():
-        chunk_rows = max(1, min(n_rows, CHUNK_BYTES // (4 * width)))
+        size = chunk_rows(n_rows, width)
         dims = ("row", feature_axis(width, model))
-        _create_array(folder / str(site), (n_rows, width), (chunk_rows, width), "float32", float("nan"), dims)
+        _create_array(folder / str(site), (n_rows, width), (size, width), "float32", float("nan"), dims)
     _create_array(folder / _DONE, (n_rows,), (max(1, n_rows),), "bool", False, ("row",))
     info.write_table(table)
     return info

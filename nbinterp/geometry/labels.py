@@ -109,7 +109,7 @@ def centroids(
     rows = checked(cloud, max_norm_ratio=max_norm_ratio)
     values = rows.column(by, "by")
     groups = np.full(len(values), "all", dtype=object) if within is None else rows.column(within, "within")
-    labels = _ordered(values, order)
+    labels = ordered(values, order)
     group_names = tuple(pd.unique(groups[rows.kept]))
     column_of: Mapping[Any, int] = {label: i for i, label in enumerate(labels)}
     row_of: Mapping[Any, int] = {group: i for i, group in enumerate(group_names)}
@@ -153,7 +153,11 @@ def _name(column: Column, otherwise: str) -> str:
     return column if isinstance(column, str) else otherwise
 
 
-def _ordered(values: NDArray[Any], order: Sequence[Any] | None) -> tuple[Any, ...]:
+def ordered(values: NDArray[Any], order: Sequence[Any] | None) -> tuple[Any, ...]:
+    """Return the labels that are among values ``[row]``, in an order: the one given, else that of their first rows.
+
+    ValueError when the order has a label twice, misses one, or has one that no row has.
+    """
     found = tuple(pd.unique(values))
     if order is None:
         return found

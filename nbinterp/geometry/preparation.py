@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
@@ -152,10 +153,26 @@ class Preparation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """As `points`, of the scores ``[row, n_components_]`` of the rows that this was fitted to."""
         points: Floats = scores if self.landmarks_ is None else self.landmarks_
         of_row: NDArray[np.int64] = np.arange(len(scores)) if self.labels_ is None else self.labels_
-        if deduplicate:
+        # equal points have equal first coordinates: sorting these is enough where there is nothing to merge
+        if deduplicate and len(np.unique(points[:, 0])) < len(points):
             points, twin = np.unique(points, axis=0, return_inverse=True)
             of_row = twin.reshape(-1)[of_row]
         return points, of_row
+
+    def narrowed(self, n_components: int, landmarks: int | None, scores: Floats) -> Preparation:
+        """Return this fitted to the same rows, of which it has the scores ``[row, n_components_]``, with fewer components."""
+        check_is_fitted(self)
+        if not 1 <= n_components <= self.n_components_:
+            raise ValueError(
+                f"got n_components={n_components} of {self.n_components_} that are here; choose 1 to {self.n_components_}."
+            )
+        narrowed: Preparation = copy.copy(self).set_params(n_components=n_components, landmarks=landmarks)
+        narrowed._check(len(scores), self.n_features_in_)
+        for name in ("components_", "explained_variance_", "explained_variance_ratio_"):
+            setattr(narrowed, name, getattr(self, name)[:n_components])
+        narrowed.n_components_ = narrowed._n_features_out = n_components
+        narrowed._set_landmarks(scores[:, :n_components])
+        return narrowed
 
     def _check(self, n_rows: int, n_features: int) -> None:
         n, most = self.n_components, min(n_rows, n_features)
@@ -265,6 +282,8 @@ class Prepared:
         Fitted to `rows`.
     deduplicate : bool
         Whether equal points count once.
+    within : str
+        Within what the rows were centred; empty where in nothing.
     provenance : str
         What was done, for people to read.
     """
@@ -276,6 +295,7 @@ class Prepared:
     source: Checked = field(repr=False)
     preparation: Preparation = field(repr=False)
     deduplicate: bool
+    within: str
     provenance: str
 
     @property
@@ -305,9 +325,24 @@ class Prepared:
     def spread(self, values: ArrayLike) -> Floats:
         """Return values ``[row used, …]`` as ``[row, …]``, NaN where a row was set aside."""
         values = np.asarray(values, dtype=np.float64)
-        spread = np.full((len(self.source.points), *values.shape[1:]), np.nan)
+        spread = np.full((len(self.source.kept), *values.shape[1:]), np.nan)
         spread[self.source.kept] = values
         return spread
+
+    def narrowed(self, n_components: int, landmarks: int | None = None) -> Prepared:
+        """Return the same rows on fewer principal components, with landmarks of their own: nothing else is computed again.
+
+        ValueError for more components than there are here, and for more landmarks than rows.
+        """
+        fitted = self.preparation.narrowed(n_components, landmarks, self.scores)
+        scores = self.scores[:, :n_components]
+        points, of_used = fitted.seen(scores, deduplicate=self.deduplicate)
+        point_of_row = self.point_of_row.copy()
+        point_of_row[self.source.kept] = of_used
+        provenance = _provenance(self.source, self.within, fitted, len(self.rows), len(points))
+        return replace(
+            self, points=points, point_of_row=point_of_row, scores=scores, preparation=fitted, provenance=provenance
+        )
 
     def again(self, rows: Floats) -> Floats:
         """Return the points ``[point, n_components]`` that other rows ``[row, n_features]`` become in the same way."""
@@ -366,15 +401,20 @@ def prepare(
     points, of_used = preparation.seen(scores, deduplicate=deduplicate)
     point_of_row = np.full(len(source.points), -1, dtype=np.int64)
     point_of_row[source.kept] = of_used
-    n_twins = (len(rows) if landmarks is None else landmarks) - len(points)
+    groups = "" if within is None else within if isinstance(within, str) else "groups"
+    provenance = _provenance(source, groups, preparation, len(rows), len(points))
+    return Prepared(points, point_of_row, rows, scores, source, preparation, deduplicate, groups, provenance)
+
+
+def _provenance(source: Checked, within: str, preparation: Preparation, n_rows: int, n_points: int) -> str:
+    n_twins = (preparation.landmarks or n_rows) - n_points
     steps = [
         source.provenance,
-        "" if within is None else f"centred within {within if isinstance(within, str) else 'groups'}",
+        f"centred within {within}" if within else "",
         str(preparation),
-        f"{len(points)} points" + (f" ({n_twins} duplicates counted once)" if n_twins else ""),
+        f"{n_points} points" + (f" ({n_twins} duplicates counted once)" if n_twins else ""),
     ]
-    provenance = "; ".join(filter(None, steps))
-    return Prepared(points, point_of_row, rows, scores, source, preparation, deduplicate, provenance)
+    return "; ".join(filter(None, steps))
 
 
 def _principal(centred: Floats, k: int) -> tuple[Floats, Floats]:

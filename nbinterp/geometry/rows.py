@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,6 @@ MIN_FEATURES_FOR_NORMS = 8
 Mask = NDArray[np.bool_]
 
 
-@runtime_checkable
 class CloudLike(Protocol):
     """What geometry asks of a cloud at one site."""
 
@@ -43,6 +42,13 @@ class CloudLike(Protocol):
 
 
 Rows = CloudLike | ArrayLike
+
+
+def is_cloud(rows: object) -> TypeGuard[CloudLike]:
+    """Whether these are the rows of a cloud. Its class is asked: asking the cloud itself would read all rows."""
+    return hasattr(type(rows), "points") and hasattr(type(rows), "table")
+
+
 Column = str | Sequence[Hashable] | NDArray[Any]
 
 
@@ -86,9 +92,9 @@ class Checked:
             entries = [v.item() if isinstance(v, np.generic) else v for v in column]
         values = np.empty(len(entries), dtype=object)
         values[:] = entries
-        if len(values) != len(self.points):
+        if len(values) != len(self.kept):
             raise ValueError(
-                f"got {len(values)} values for {role} and {len(self.points)} rows; wanted one value a row: pass the same rows in both."
+                f"got {len(values)} values for {role} and {len(self.kept)} rows; wanted one value a row: pass the same rows in both."
             )
         if (missing := int(pd.isna(values).sum())) > 0:
             raise ValueError(f"got {missing} missing values in {role}; wanted one for each row: drop those rows first.")
@@ -113,7 +119,7 @@ def checked(cloud: Rows, *, max_norm_ratio: float | None = 3.0) -> Checked:
         For an array that is not ``[row, d_model]``, is empty, or holds NaN or infinite entries.
     """
     table, site, model = pd.DataFrame(), None, None
-    if isinstance(cloud, CloudLike):
+    if is_cloud(cloud):
         points = np.asarray(cloud.points, dtype=np.float64)
         table, site, model = cloud.table, cloud.site, cloud.model
     else:
