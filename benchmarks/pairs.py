@@ -211,12 +211,33 @@ class Machine:
 HEADER = ("work", "against", "wanted", "measured: median (quartiles)", "equal to")
 
 
-def table(rows: Iterable[Row | Absent]) -> str:
+def table(rows: Iterable[Row | Absent | Measured]) -> str:
     """Return the rows as one Markdown table."""
     lines = [HEADER, ("---",) * len(HEADER), *(row.cells() for row in rows)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines)
 
 
-def as_json(row: Row | Absent) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Measured:
+    """A line of one side only.
+
+    Parameters
+    ----------
+    work, against, wanted, measured, equal : str
+        As the table has them.
+    """
+
+    work: str
+    against: str
+    wanted: str
+    measured: str
+    equal: str = ""
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the line's cells."""
+        return self.work, self.against, self.wanted, self.measured, self.equal
+
+
+def as_json(row: Row | Absent | Measured) -> dict[str, Any]:
     """Return all that is known of a row, seconds of every turn included."""
     return asdict(row) | ({"met": row.met} if isinstance(row, Row) else {})

@@ -1,4 +1,4 @@
-"""Persistence diagrams."""
+"""Persistence diagrams, and what is made of them: bars, Betti curves, landscapes, images, loops from site to site."""
 
 from __future__ import annotations
 
@@ -12,8 +12,22 @@ from nbinterp.charts.theme import INK, OKABE_ITO, themed
 KINDS = {0: "H0 clusters", 1: "H1 loops", 2: "H2 cavities"}
 """What a class of each dimension is."""
 
+MOST_CLASSES = 2000
+"""Classes of each dimension that are drawn, the longest-lived ones: the others lie on the diagonal."""
+
+MOST_BARS = 40
+"""Bars of each dimension that are drawn."""
+
 _COLORS = (OKABE_ITO[6], OKABE_ITO[3], OKABE_ITO[0])
 _SHAPES = ("square", "circle", "triangle-up")
+
+
+def longest_lived(frame: pd.DataFrame, most: int) -> tuple[pd.DataFrame, str]:
+    """Return the longest-lived classes of each dimension, and a note where some are left out."""
+    rank = frame.groupby("dimension")["persistence"].rank(ascending=False, method="first")
+    kept = frame[rank <= most]
+    note = f"the {most} longest-lived of each dimension, of {len(frame)} classes" if len(kept) < len(frame) else ""
+    return kept, note
 
 
 def drawn_classes(frame: pd.DataFrame) -> tuple[pd.DataFrame, float]:
@@ -97,8 +111,211 @@ def persistence_chart(
     size : int
         Width and height in pixels.
     """
-    drawn, end = drawn_classes(frame)
+    kept, note = longest_lived(frame, MOST_CLASSES)
+    drawn, end = drawn_classes(kept)
     points = alt.Chart(inline(drawn)).mark_point(size=70, filled=True, opacity=0.85)
     points = points.encode(**class_encoding(drawn, end), tooltip=class_tooltips())
-    heading = alt.TitleParams(text=title, subtitle=subtitle)
+    heading = alt.TitleParams(text=title, subtitle=[line for line in (subtitle, note) if line])
     return themed(alt.layer(diagonal(end, threshold), points, width=size, height=size, title=heading))
+
+
+def bar_chart(frame: pd.DataFrame, *, title: str = "", subtitle: str = "", size: int = 340) -> alt.VConcatChart:
+    """Return the classes as bars from birth to death, a panel a dimension, the longest-lived on top.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        What `Diagram.frame` gives. A class that never dies runs to the right edge.
+    title, subtitle : str
+        Above the chart.
+    size : int
+        Width in pixels.
+    """
+    kept, _ = longest_lived(frame, MOST_BARS)
+    drawn, end = drawn_classes(kept)
+    drawn = drawn.assign(order=drawn.groupby("dimension")["persistence"].rank(ascending=False, method="first"))
+    scale = alt.Scale(domain=[0, end], nice=False)
+    panels = []
+    for dimension, kind in KINDS.items():
+        bars = drawn[drawn["dimension"] == dimension]
+        if not len(bars):
+            continue
+        all_of_it = int((frame["dimension"] == dimension).sum())
+        shown = kind if len(bars) == all_of_it else f"{kind}: the {len(bars)} longest of {all_of_it}"
+        panel = (
+            alt.Chart(inline(bars))
+            .mark_bar(height=3, color=_COLORS[dimension])
+            .encode(
+                alt.X("birth:Q", title="scale (distance)", scale=scale),
+                alt.X2("drawn_death:Q"),
+                alt.Y("order:O", title=None, axis=None),
+                tooltip=class_tooltips(),
+            )
+            .properties(width=size, height=max(20, 5 * len(bars)), title=alt.TitleParams(text=shown, fontSize=12))
+        )
+        panels.append(panel)
+    return themed(alt.vconcat(*panels, title=_heading(title, subtitle)).resolve_scale(x="shared"))
+
+
+def betti_chart(frame: pd.DataFrame, *, title: str = "", subtitle: str = "", size: int = 340) -> alt.Chart:
+    """Return the number of classes over the scale, on a logarithmic axis from 1 (0 is drawn below it).
+
+    Parameters
+    ----------
+    frame : DataFrame
+        What `BettiCurves.frame` gives.
+    title, subtitle : str
+        Above the chart.
+    size : int
+        Width in pixels.
+    """
+    drawn = frame.assign(kind=frame["dimension"].map(KINDS))
+    kinds = [kind for kind in KINDS.values() if kind in set(drawn["kind"])]
+    colors = [_COLORS[list(KINDS.values()).index(kind)] for kind in kinds]
+    chart = (
+        alt.Chart(inline(drawn))
+        .mark_line(interpolate="step-after", strokeWidth=2)
+        .encode(
+            alt.X("scale:Q", title="scale (distance)", scale=alt.Scale(nice=False)),
+            # clusters start at the number of points, loops are few: both are seen on this axis, and 0 has a place
+            alt.Y("betti:Q", title="classes alive", scale=alt.Scale(type="symlog", constant=1)),
+            alt.Color(
+                "kind:N",
+                sort=kinds,
+                legend=alt.Legend(title=None, orient="bottom"),
+                scale=alt.Scale(domain=kinds, range=colors),
+            ),
+            alt.StrokeDash("kind:N", sort=kinds, legend=None),
+            tooltip=[alt.Tooltip("kind:N"), alt.Tooltip("scale:Q", format=".4g"), alt.Tooltip("betti:Q")],
+        )
+        .properties(width=size, height=round(0.6 * size), title=_heading(title, subtitle))
+    )
+    return themed(chart)
+
+
+def landscape_chart(frame: pd.DataFrame, *, title: str = "", subtitle: str = "", size: int = 340) -> alt.Chart:
+    """Return the levels of a landscape as lines, the first one thickest.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        What `Landscape.frame` gives.
+    title, subtitle : str
+        Above the chart.
+    size : int
+        Width in pixels.
+    """
+    chart = (
+        alt.Chart(inline(frame))
+        .mark_line()
+        .encode(
+            alt.X("scale:Q", title="scale (distance)", scale=alt.Scale(nice=False)),
+            alt.Y("value:Q", title="height (distance)"),
+            alt.Color("level:O", title="level", scale=alt.Scale(scheme="viridis")),
+            alt.StrokeWidth("level:O", legend=None, scale=alt.Scale(range=[2.5, 0.8])),
+            tooltip=[
+                alt.Tooltip("level:O"),
+                alt.Tooltip("scale:Q", format=".4g"),
+                alt.Tooltip("value:Q", format=".4g"),
+            ],
+        )
+        .properties(width=size, height=round(0.6 * size), title=_heading(title, subtitle))
+    )
+    return themed(chart)
+
+
+def image_chart(frame: pd.DataFrame, *, title: str = "", subtitle: str = "", size: int = 300) -> alt.Chart:
+    """Return a persistence image: births to the right, lifetimes upwards.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        What `PersistenceImage.frame` gives.
+    title, subtitle : str
+        Above the chart.
+    size : int
+        Width and height in pixels.
+    """
+    chart = (
+        alt.Chart(inline(frame))
+        .mark_rect()
+        .encode(
+            alt.X("birth:Q", title="birth (distance)", scale=alt.Scale(zero=False, nice=False)),
+            alt.X2("birth_end:Q"),
+            alt.Y("lifetime:Q", title="lifetime (distance)", scale=alt.Scale(zero=False, nice=False)),
+            alt.Y2("lifetime_end:Q"),
+            alt.Color("value:Q", title="weight", scale=alt.Scale(scheme="viridis")),
+            tooltip=[
+                alt.Tooltip("birth:Q", format=".4g"),
+                alt.Tooltip("lifetime:Q", format=".4g"),
+                alt.Tooltip("value:Q", format=".4g"),
+            ],
+        )
+        .properties(width=size, height=size, title=_heading(title, subtitle))
+    )
+    return themed(chart)
+
+
+def layers_chart(
+    frame: pd.DataFrame,
+    steps: pd.DataFrame,
+    *,
+    n_classes: int = 3,
+    title: str = "",
+    subtitle: str = "",
+    size: int = 480,
+) -> alt.LayerChart:
+    """Return the longest-lived loops of each site by their death / birth, joined where a loop lives on.
+
+    Death over birth has no unit, so that sites of different norms can be compared; 1 is the diagonal.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        What `LayerDiagrams.frame` gives.
+    steps : DataFrame
+        What `LayerDiagrams.lives_on` gives.
+    n_classes : int
+        Loops drawn at each site, besides those that others live on in.
+    title, subtitle : str
+        Above the chart.
+    size : int
+        Width in pixels.
+    """
+    loops = frame[frame["dimension"] == 1]
+    sites = list(dict.fromkeys(frame["site"]))
+    goes_on = steps[steps["lives_on"]]
+    joined = set(zip(goes_on["next_site"], goes_on["continues_as"], strict=True))
+    number = loops["class_id"].str.removeprefix("H1.").astype(int)
+    is_joined = np.array([at in joined for at in zip(loops["site"], loops["class_id"], strict=True)], dtype=bool)
+    kept = (number < n_classes) | is_joined
+    drawn = loops[kept & np.isfinite(loops["ratio"])]
+    ratio = {
+        (site, name): value for site, name, value in zip(drawn["site"], drawn["class_id"], drawn["ratio"], strict=True)
+    }
+    lines = [
+        {"site": line.site, "ratio": ratio[line.site, line.class_id], "next_site": line.next_site}
+        | {"next_ratio": ratio[line.next_site, line.continues_as]}
+        for line in goes_on.itertuples()
+        if (line.site, line.class_id) in ratio and (line.next_site, line.continues_as) in ratio
+    ]
+    x = alt.X("site:O", title="site", sort=sites, scale=alt.Scale(domain=sites), axis=alt.Axis(labelAngle=-40))
+    y = alt.Y("ratio:Q", title="death / birth", scale=alt.Scale(type="log", nice=False))
+    layers = []
+    if lines:
+        rules = alt.Chart(inline(pd.DataFrame(lines))).mark_rule(color=_COLORS[1], strokeWidth=2)
+        layers.append(rules.encode(x, y, alt.X2("next_site:O"), alt.Y2("next_ratio:Q")))
+    dots = alt.Chart(inline(drawn)).mark_circle(size=70, color=_COLORS[1], opacity=1)
+    tips = [
+        alt.Tooltip("site:N"),
+        alt.Tooltip("class_id:N", title="class"),
+        alt.Tooltip("birth:Q", format=".4g"),
+        alt.Tooltip("death:Q", format=".4g"),
+        alt.Tooltip("ratio:Q", title="death / birth", format=".3g"),
+    ]
+    layers.append(dots.encode(x, y, tooltip=tips))
+    return themed(alt.layer(*layers, width=size, height=round(0.6 * size), title=_heading(title, subtitle)))
+
+
+def _heading(title: str, subtitle: str) -> alt.TitleParams:
+    return alt.TitleParams(text=title, subtitle=subtitle)

@@ -1,17 +1,20 @@
-"""Persistent homology of a cloud: clusters and loops over all scales, with the rows that each loop runs through."""
+"""Persistent homology of a cloud: clusters, loops and cavities over all scales, with the rows that they run through."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import dijkstra
-from scipy.spatial.distance import pdist, squareform
 
-from nbinterp.geometry.preparation import Components, Prepared, prepare
+from nbinterp.geometry.cycles import birth_edges, dying_clusters, loop
+from nbinterp.geometry.distances import Matrix, Metric, distances, n_parts
+from nbinterp.geometry.homology import Cocycles, cocycles, diagrams, engine, engine_text
+from nbinterp.geometry.limits import check_size, most_points
+from nbinterp.geometry.preparation import Components, LandmarkMethod, Prepared, prepare
+from nbinterp.geometry.rows import is_cloud
 
 if TYPE_CHECKING:
     import altair as alt
@@ -22,50 +25,66 @@ if TYPE_CHECKING:
     from nbinterp.sites import Site
     from nbinterp.spaces import Floats
 
-MAX_POINTS_H2 = 300
-"""More points than this are refused for homology in dimension 2: minutes to hours."""
-
 
 @dataclass(frozen=True, eq=False)
 class Diagram:
     """Births and deaths of clusters (H0), loops (H1) and cavities (H2) as balls round the points grow.
 
+    What stands for a class (`cycles`, `members`) is computed when it is asked for.
+
     Parameters
     ----------
     pairs : tuple of array, one a dimension, each ``[class, 2]``
-        Birth and death as distances between points, in the units of the activations; longest-lived first. A death of
-        infinity means: still alive at every scale.
-    cycles : tuple of tuple of int, one an H1 class
-        Rows of the cloud on a loop that stands for the class: the edge that closes it when it is born, and the
-        shortest way back over edges no longer than that. Rows elsewhere on a wide loop are not listed, and a loop is
-        a representative, not *the* loop. With landmarks, all rows of the clusters that the loop runs through.
-    prepared : Prepared
-        What homology saw, and how the rows became that.
+        Birth and death as distances between points (in the units of the activations for straight ones); longest-lived
+        first. A death of infinity means: still alive at every scale.
+    source : Prepared, or array of float32 ``[row, row]``
+        What homology saw, and how the rows became that; or the distances that were given.
+    metric : {"euclidean", "cosine", "geodesic", "precomputed"}
+        How distance was measured.
+    n_neighbors : int
+        Of the neighbour graph, for ``"geodesic"``.
+    prime : int
+        Coefficients are integers modulo this prime.
+    provenance : str
+        What was done, for people to read.
     """
 
     pairs: tuple[Floats, ...]
-    cycles: tuple[tuple[int, ...], ...] = field(repr=False)
-    prepared: Prepared = field(repr=False)
+    source: Prepared | Matrix = field(repr=False)
+    metric: Metric
+    n_neighbors: int
+    prime: int
+    provenance: str
+
+    @property
+    def prepared(self) -> Prepared:
+        """What homology saw, and how the rows became that; ValueError where distances were given."""
+        if isinstance(self.source, Prepared):
+            return self.source
+        raise ValueError(
+            "got a diagram of precomputed distances, which has no points; wanted one of rows: "
+            "give persistence a cloud or an array [row, feature]."
+        )
 
     @property
     def points(self) -> Floats:
-        """What homology saw, in the units of the activations: ``[point, n_components]``."""
+        """What homology saw, ``[point, n_components]``; ValueError where distances were given."""
         return self.prepared.points
+
+    @property
+    def n_points(self) -> int:
+        """How many points homology saw."""
+        return len(self.source.points if isinstance(self.source, Prepared) else self.source)
 
     @property
     def point_of_row(self) -> NDArray[np.int64]:
         """The point that each row became; −1 where the row was set aside: ``[row]``."""
-        return self.prepared.point_of_row
+        return self.source.point_of_row if isinstance(self.source, Prepared) else np.arange(len(self.source))
 
     @property
     def site(self) -> Site | None:
         """Where the rows come from."""
-        return self.prepared.site
-
-    @property
-    def provenance(self) -> str:
-        """What was done, for people to read."""
-        return self.prepared.provenance
+        return self.source.site if isinstance(self.source, Prepared) else None
 
     @property
     def h0(self) -> Floats:
@@ -76,6 +95,49 @@ class Diagram:
     def h1(self) -> Floats:
         """Births and deaths of loops, ``[class, 2]``."""
         return self.pairs[1] if len(self.pairs) > 1 else np.empty((0, 2))
+
+    @property
+    def h2(self) -> Floats:
+        """Births and deaths of cavities, ``[class, 2]``."""
+        return self.pairs[2] if len(self.pairs) > 2 else np.empty((0, 2))
+
+    @cached_property
+    def distances(self) -> Matrix:
+        """The distances that homology saw, ``[point, point]``."""
+        if isinstance(self.source, Prepared):
+            return distances(self.source.points, self.metric, n_neighbors=self.n_neighbors)
+        return self.source
+
+    @cached_property
+    def cycles(self) -> tuple[tuple[int, ...], ...]:
+        """Rows of the cloud on a loop for each H1 class, in the order of the rows.
+
+        A loop is born with its class: the edge that closes it, and the way back over shorter edges that has the fewest.
+        It goes once round what the class goes round, and may go round older loops as well; rows elsewhere on a wide
+        loop are not listed: it is *a* loop, not *the* loop. With landmarks, all rows of the clusters that it runs
+        through.
+        """
+        return tuple(self._rows(self.loop(i)) for i in range(len(self.h1)))
+
+    def cycle(self, number: int) -> tuple[int, ...]:
+        """Return the rows on a loop for one H1 class, as `cycles` has them for all."""
+        return self._rows(self.loop(number))
+
+    def loop(self, number: int) -> list[int]:
+        """Return points on a loop for one H1 class, in the order of the walk."""
+        edges, ordered = self._births
+        if not 0 <= number < len(edges):
+            raise IndexError(f"got loop {number} of a diagram of {len(edges)}; wanted 0 (the longest-lived) or above.")
+        return loop(ordered, edges[number])
+
+    def again(self, points: Floats) -> tuple[Floats, ...]:
+        """Return births and deaths that other points ``[point, n_components]`` have in the same metric, one array a dimension."""
+        measured = distances(points, self.metric, n_neighbors=self.n_neighbors)
+        return diagrams(measured, len(self.pairs) - 1, prime=self.prime)
+
+    def cocycles(self, threshold: float | None = None) -> Cocycles:
+        """Return the loops as cocycles, by ripser; with a threshold, those born up to it: less memory and time."""
+        return cocycles(self.distances, prime=self.prime, threshold=threshold)
 
     def frame(self) -> pd.DataFrame:
         """Return one line a class.
@@ -106,9 +168,32 @@ class Diagram:
             )
         return pd.concat(frames, ignore_index=True)
 
-    def members(self) -> pd.DataFrame:
-        """Return one line for each row on a representative loop: ``class_id``, ``row``."""
-        lines = [(f"H1.{i}", row) for i, cycle in enumerate(self.cycles) for row in cycle]
+    def members(self, dimension: int = 1) -> pd.DataFrame:
+        """Return one line for each row that stands for a class: ``class_id``, ``row``.
+
+        Parameters
+        ----------
+        dimension : {0, 1, 2}
+            0: the rows of the cluster that ends when it merges with a larger one (they were all born at 0, so that
+            this is a choice). 1: the rows on a loop, see `cycles`. 2: only the two rows whose distance is the cavity's
+            birth, which lie on its wall; no engine here gives the whole wall.
+
+        Raises
+        ------
+        ValueError
+            For a dimension that was not computed.
+        """
+        if not 0 <= dimension < len(self.pairs):
+            raise ValueError(
+                f"got dimension={dimension} of a diagram up to {len(self.pairs) - 1}; make it with a larger max_dimension."
+            )
+        if dimension == 1:
+            rows = self.cycles
+        elif dimension == 0:
+            rows = tuple(self._rows(points.tolist()) for points in dying_clusters(self.distances))
+        else:
+            rows = tuple(self._rows(edge.tolist()) for edge in birth_edges(self.distances, self.h2, 2, self.prime)[0])
+        lines = [(f"H{dimension}.{i}", row) for i, some in enumerate(rows) for row in some]
         return pd.DataFrame(lines, columns=["class_id", "row"])
 
     def chart(self, test: LoopTest | None = None) -> alt.LayerChart:
@@ -117,19 +202,41 @@ class Diagram:
 
         threshold = None if test is None else test.lifetime_threshold
         return persistence_chart(
-            self.frame(), threshold=threshold, title="Persistence diagram", subtitle=str(self.prepared.preparation)
+            self.frame(), threshold=threshold, title="Persistence diagram", subtitle=self._what_was_seen()
         )
 
+    def barcode(self) -> alt.VConcatChart:
+        """Return the classes as bars from birth to death."""
+        from nbinterp.charts.diagrams import bar_chart
+
+        return bar_chart(self.frame(), title="Barcode", subtitle=self._what_was_seen())
+
     def __repr__(self) -> str:
-        lines = [f"Diagram of {len(self.points)} points{f' at {self.site}' if self.site else ''}"]
+        lines = [f"Diagram of {self.n_points} points{f' at {self.site}' if self.site else ''}"]
         for dimension, pairs in enumerate(self.pairs):
             what = f"  H{dimension}: {len(pairs)} classes"
             finite = pairs[np.isfinite(pairs).all(axis=1)]
             if dimension and len(finite):
                 what += f"; longest from {finite[0, 0]:.3g} to {finite[0, 1]:.3g}, death / birth {finite[0, 1] / finite[0, 0]:.2f}"
-                what += f", on {len(self.cycles[0])} rows" if dimension == 1 else ""
             lines.append(what)
         return "\n".join([*lines, f"  {self.provenance}"])
+
+    @cached_property
+    def _births(self) -> tuple[NDArray[np.int64], Matrix | Floats]:
+        return birth_edges(self.distances, self.h1, 1, self.prime)
+
+    @cached_property
+    def _rows_by_point(self) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """All rows in the order of their points, and where the rows of each point start."""
+        order = np.argsort(self.point_of_row, kind="stable")
+        return order, np.searchsorted(self.point_of_row[order], np.arange(self.n_points + 1))
+
+    def _rows(self, points: list[int]) -> tuple[int, ...]:
+        order, starts = self._rows_by_point
+        return tuple(sorted(int(row) for point in points for row in order[starts[point] : starts[point + 1]]))
+
+    def _what_was_seen(self) -> str:
+        return str(self.source.preparation) if isinstance(self.source, Prepared) else "precomputed distances"
 
 
 def persistence(
@@ -137,107 +244,139 @@ def persistence(
     n_components: Components = 2,
     *,
     max_dimension: int = 1,
+    metric: Metric = "euclidean",
+    prime: int = 2,
     within: Column | None = None,
     landmarks: int | None = None,
-    max_points: int = 2000,
+    landmark_method: LandmarkMethod = "k-means",
+    n_neighbors: int = 15,
+    max_points: int | None = None,
     max_norm_ratio: float | None = 3.0,
     seed: int = 0,
 ) -> Diagram:
-    """Compute the persistent homology (Vietoris-Rips, coefficients Z/2) of rows, projected first.
+    """Compute the persistent homology (Vietoris-Rips) of rows, projected first.
 
     Parameters
     ----------
     cloud : Cloud or array ``[row, d_model]``, or Prepared
-        The rows; what `prepare` gave is taken as it is.
+        The rows; what `prepare` gave is taken as it is. For ``metric="precomputed"`` their distances ``[row, row]``,
+        for which `n_components`, `max_norm_ratio` and `seed` mean nothing.
     n_components : int, float, "parallel" or None
         Principal components to project onto first, as for `Preparation`: 2 for a circle, more for a torus; None for no
         projection, in which noise over hundreds of features hides nearly every loop.
     max_dimension : {0, 1, 2}
         Clusters, loops, cavities.
+    metric : {"euclidean", "cosine", "geodesic", "precomputed"}
+        As for `distances`: straight; 1 − cosine of the angle seen from the mean; along the graph of nearest neighbours;
+        or given.
+    prime : int
+        Coefficients are integers modulo this prime. A Klein bottle has two loops modulo 2 and one modulo 3.
     within : str or sequence, optional
         Subtract the mean of each group first, e.g. ``"template"``.
     landmarks : int, optional
-        Take the means of so many k-means clusters in place of the rows; 10 rows or more a landmark is good.
-    max_points : int
-        Refuse more points than this.
+        Let so many landmarks stand for the rows; 10 rows or more a landmark is good. Births and deaths are off by at
+        most twice ``diagram.prepared.landmark_error`` (of straight distances).
+    landmark_method : {"k-means", "farthest", "random"}
+        As for `Preparation`.
+    n_neighbors : int
+        Of the graph, for ``metric="geodesic"``.
+    max_points : int, optional
+        Refuse more points than this; by default more than the engine handles in 4 GiB and two minutes: 6,586 for loops with
+        redzed-tda, 1,747 without, 529 for cavities with gudhi. An engine cannot be interrupted.
     max_norm_ratio : float or None
         Set aside rows of a norm above this multiple of the median.
     seed : int
-        Of k-means.
+        Of the landmarks.
 
     Raises
     ------
     ValueError
-        For fewer than 3 different points, more components than rows or features, or too many points.
+        For fewer than 3 different points, more components than rows or features, too many points, a number that is no
+        prime, distances that are none, or angles in so few components that every cloud has the class looked for.
 
     Notes
     -----
-    The engine is ripser (Bauer 2021; Tralie et al. 2018), in float32. Duplicates count once.
+    Engines: see `diagrams`; all in float32. Duplicates count once.
     """
+    _check_question(max_dimension, prime)
+    name = engine(max_dimension, prime)
+    limit = most_points(name, max_dimension) if max_points is None else max_points
+    seen: Prepared | Matrix
+    if metric == "precomputed":
+        if isinstance(cloud, Prepared) or is_cloud(cloud) or within is not None or landmarks is not None:
+            raise ValueError(
+                "got rows, within or landmarks together with metric='precomputed'; wanted an array of distances [row, row] alone: "
+                "choose another metric for rows."
+            )
+        n = len(np.asarray(cloud))
+        check_size(n, limit, max_dimension, name)
+        seen = matrix = distances(np.asarray(cloud), "precomputed")
+        provenance = f"distances of {n} rows, as given"
+    else:
+        n_rows = _n_rows(cloud)
+        if landmarks is not None:
+            check_size(landmarks, limit, max_dimension, name)
+        elif n_rows > 10 * limit:
+            # that many duplicates are not to be hoped for, and to find them would take long
+            check_size(n_rows, limit, max_dimension, name)
+        seen = prepare(
+            cloud,
+            n_components,
+            within=within,
+            landmarks=landmarks,
+            landmark_method=landmark_method,
+            max_norm_ratio=max_norm_ratio,
+            seed=seed,
+        )
+        n = len(seen.points)
+        check_size(n, limit, max_dimension, name)
+        _check_angles(metric, seen.points.shape[1], max_dimension)
+        provenance = seen.provenance
+        matrix = distances(seen.points, metric, n_neighbors=n_neighbors) if n > 2 else np.empty((0, 0), np.float32)
+    if n < 3:
+        raise ValueError(f"got rows that make only {n} different points; wanted at least 3: check the rows.")
+    pairs = diagrams(matrix, max_dimension, prime=prime, by=name)
+    steps = [provenance, _measured(metric, n_neighbors, matrix)]
+    if isinstance(seen, Prepared) and seen.landmark_error > 0:
+        bound = f", births and deaths by at most {2 * seen.landmark_error:.3g}" if metric == "euclidean" else ""
+        steps.append(f"landmarks are off by {seen.landmark_error:.3g}{bound}")
+    steps.append(f"Vietoris-Rips over Z/{prime} by {engine_text(name)}")
+    return Diagram(pairs, seen, metric, n_neighbors, prime, "; ".join(filter(None, steps)))
+
+
+def loop_pairs(points: Floats, metric: Metric = "euclidean", *, n_neighbors: int = 15) -> Floats:
+    """Return births and deaths of the loops of ``points [point, feature]``, longest-lived first: ``[class, 2]``."""
+    return diagrams(distances(points, metric, n_neighbors=n_neighbors), 1)[1]
+
+
+def _check_question(max_dimension: int, prime: int) -> None:
     if max_dimension not in (0, 1, 2):
         raise ValueError(f"got max_dimension={max_dimension}; choose 0 (clusters), 1 (loops) or 2 (cavities).")
-    if landmarks is not None:
-        _check_size(landmarks, max_points, max_dimension)
-    prepared = prepare(
-        cloud, n_components, within=within, landmarks=landmarks, max_norm_ratio=max_norm_ratio, seed=seed
-    )
-    _check_size(len(prepared.points), max_points, max_dimension)
-    if len(prepared.points) < 3:
+    if not 2 <= prime < 2**15 or any(prime % k == 0 for k in range(2, int(prime**0.5) + 1)):
+        raise ValueError(f"got prime={prime}; wanted a prime number below {2**15}, such as 2, 3 or 47.")
+
+
+def _check_angles(metric: Metric, n_components: int, max_dimension: int) -> None:
+    # directions fill the sphere of one dimension less, which has a class of its own
+    if metric == "cosine" and n_components < max_dimension + 2:
         raise ValueError(
-            f"got rows that make only {len(prepared.points)} different points; wanted at least 3: check the rows."
+            f"got metric='cosine' for {n_components} components and homology up to dimension {max_dimension}: seen from the mean, "
+            f"the directions of any cloud fill a {'circle' if n_components == 2 else 'sphere'}; wanted n_components of at least "
+            f"{max_dimension + 2}, or None."
         )
-    pairs, cocycles, distances = _homology(prepared.points, max_dimension)
-    vertices = [_representative(distances, edges) for edges in cocycles]
-    cycles = tuple(tuple(np.flatnonzero(np.isin(prepared.point_of_row, v)).tolist()) for v in vertices)
-    return Diagram(pairs, cycles, prepared)
 
 
-def loop_pairs(points: Floats) -> Floats:
-    """Return births and deaths of the loops of ``points [point, feature]``, longest-lived first: ``[class, 2]``."""
-    return _homology(points, 1, cocycles=False)[0][1]
+def _measured(metric: Metric, n_neighbors: int, matrix: Matrix) -> str:
+    if metric == "cosine":
+        return "distance 1 − cosine, seen from the mean"
+    if metric == "geodesic":
+        parts = n_parts(matrix)
+        apart = f", which falls into {parts} parts (raise n_neighbors to join them)" if parts > 1 else ""
+        return f"distance along the graph of {n_neighbors} nearest neighbours{apart}"
+    return ""
 
 
-def _homology(
-    points: Floats, max_dimension: int, *, cocycles: bool = True
-) -> tuple[tuple[Floats, ...], list[Any], NDArray[np.float32]]:
-    # importing ripser takes time that only its users should pay
-    from ripser import ripser
-
-    distances = squareform(pdist(points)).astype(np.float32)
-    found = ripser(distances, maxdim=max_dimension, distance_matrix=True, do_cocycles=cocycles and max_dimension > 0)
-    pairs, order_h1 = [], np.empty(0, dtype=np.int64)
-    for dimension, raw in enumerate(found["dgms"]):
-        diagram = np.asarray(raw, dtype=np.float64).reshape(-1, 2)
-        order = np.argsort(diagram[:, 0] - diagram[:, 1], kind="stable")
-        pairs.append(diagram[order])
-        order_h1 = order if dimension == 1 else order_h1
-    edges = [found["cocycles"][1][i] for i in order_h1] if cocycles and max_dimension > 0 else []
-    return tuple(pairs), edges, distances
-
-
-def _representative(distances: NDArray[np.float32], cocycle: NDArray[np.int64]) -> list[int]:
-    """Return points on a loop of the class: its birth edge, and the shortest way back over edges no longer than that."""
-    ends = np.asarray(cocycle)[:, :2].astype(np.int64)
-    # below its birth the class is zero, so that the shortest edge of the cocycle is the one that closes the loop
-    start, stop = ends[np.argmin(distances[ends[:, 0], ends[:, 1]])]
-    birth = distances[start, stop]
-    near = np.where(distances <= birth, distances, 0)
-    near[start, stop] = near[stop, start] = 0
-    before = dijkstra(csr_array(near), indices=start, return_predecessors=True)[1]
-    path = [int(stop)]
-    while path[-1] != start and before[path[-1]] >= 0:
-        path.append(int(before[path[-1]]))
-    return path
-
-
-def _check_size(n: int, max_points: int, max_dimension: int) -> None:
-    limit = min(max_points, MAX_POINTS_H2) if max_dimension == 2 else max_points
-    if n > limit:
-        # measured with ripser 0.6 on a noisy circle, its worst case: 60 MB at 500 points, 2.4 GB at 2,000
-        gigabytes = 0.35 * (n / 1000) ** 2.75
-        what = f"about {gigabytes:.1f} GB of memory" if max_dimension < 2 else "hours and all memory"
-        raise ValueError(
-            f"got {n} points for exact homology up to dimension {max_dimension}, which can take {what}; wanted at most {limit}: "
-            f"pass landmarks={min(300, limit)}, select fewer rows, or raise max_points"
-            f"{f' (dimension 2 stays at {MAX_POINTS_H2})' if max_dimension == 2 else ''}."
-        )
+def _n_rows(cloud: Rows | Prepared) -> int:
+    if isinstance(cloud, Prepared):
+        return len(cloud.points)
+    return len(cloud.table) if is_cloud(cloud) else len(np.asarray(cloud))
