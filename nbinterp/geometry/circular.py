@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import permutations
 from math import factorial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -12,6 +13,7 @@ import pandas as pd
 from scipy.stats import t
 
 from nbinterp.geometry.labels import Centroids, centroids
+from nbinterp.geometry.multiple import adjusted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from nbinterp.spaces import Floats
 
 Verdict = Literal["circle", "not a circle", "too few labels to say"]
+Shape = Literal["circle", "line", "neither", "too few labels to say"]
 
 EXACT_UP_TO = 8
 """With at most so many labels all cyclic orders are counted, at most 7! = 5040."""
@@ -61,6 +64,9 @@ class CircleTest:
         Orders compared.
     r2_circle, r2_line : float
         Leave-one-label-out R² of a linear probe from two principal components to (cos φ, sin φ), and to the label's number.
+    p_line : float
+        Share of the orders of the labels whose number on a line is predicted as well, corrected for `looks` (`circle_tests`:
+        jointly): all orders up to 8 labels, else random ones; of no meaning with fewer than 5 labels.
     wrap_ratio : float
         Distance from the last label to the first over the mean distance of neighbours, in the full space, without what
         noise adds to distances (with 3 groups or more).
@@ -91,6 +97,7 @@ class CircleTest:
     n_orders: int
     r2_circle: float
     r2_line: float
+    p_line: float
     wrap_ratio: float
     wrap_interval: tuple[float, float] | None
     angles: Floats = field(repr=False)
@@ -101,6 +108,25 @@ class CircleTest:
     reasons: tuple[str, ...]
     site: Site | None
     provenance: str
+
+    @property
+    def p(self) -> float:
+        """The p-value of the order test, as `correct` wants it."""
+        return self.p_order
+
+    @property
+    def found(self) -> bool:
+        """Whether it is a circle, as `correct` wants it."""
+        return self.verdict == "circle"
+
+    @property
+    def shape(self) -> Shape:
+        """What the labels form: a circle; a line, when their numbers are predicted better than chance and than a circle; or neither."""
+        if self.verdict == "too few labels to say":
+            return self.verdict
+        if self.found:
+            return "circle"
+        return "line" if self.p_line <= self.alpha and self.r2_line > self.r2_circle else "neither"
 
     def frame(self) -> pd.DataFrame:
         """Return one line a label: ``label``, ``angle`` in radians, ``x``, ``y`` in units of the mean radius."""
@@ -172,8 +198,9 @@ def circle_test(
     scores, angles = _plane(found)
     tours = _tours(angles, _orders(n, n_permutations, seed))
     p = min(1.0, looks * float(_p_values(tours)[0]))
+    p_line = min(1.0, looks * float(_p_values(-_lines(found, n_permutations, seed))[0]))
     return _judged(
-        found, scores, angles, p, f", times {looks} looks" if looks > 1 else "", alpha, n_permutations, looks
+        found, scores, angles, p, p_line, f", times {looks} looks" if looks > 1 else "", alpha, n_permutations, looks
     )
 
 
@@ -201,7 +228,8 @@ def circle_tests(
     DataFrame
         One line a site: ``site``, ``p_order`` (uncorrected), ``p_holm`` (Holm's correction), ``p_joint`` (the share of
         orders that do as well at *any* site; it uses that neighbouring layers resemble each other), ``r2_circle``,
-        ``r2_line``, ``wrap_ratio``, ``wrap_low``, ``wrap_high``, ``n_set_aside``, ``verdict`` (from ``p_joint``).
+        ``r2_line``, ``wrap_ratio``, ``wrap_low``, ``wrap_high``, ``n_set_aside``, ``verdict`` (from ``p_joint``),
+        ``shape`` ("circle", "line", "neither").
 
     Notes
     -----
@@ -222,19 +250,27 @@ def circle_tests(
     planes = {name: _plane(one) for name, one in found.items()}
     orders = _orders(n, n_permutations, seed)
     p = np.array([_p_values(_tours(angles, orders)) for _, angles in planes.values()])
-    p_joint = np.array([(p.min(axis=0) <= one + 1e-12).mean() for one in p[:, 0]])
+    lines = np.array([_p_values(-_lines(one, n_permutations, seed)) for one in found.values()])
+    p_joint, p_lines = (np.array([(of.min(axis=0) <= one + 1e-12).mean() for one in of[:, 0]]) for of in (p, lines))
     tests = [
         _judged(
-            one, *planes[name], p_site, f", corrected jointly for {len(found)} sites", alpha, n_permutations, len(found)
+            one,
+            *planes[name],
+            p_site,
+            p_line,
+            f", corrected jointly for {len(found)} sites",
+            alpha,
+            n_permutations,
+            len(found),
         )
-        for (name, one), p_site in zip(found.items(), p_joint, strict=True)
+        for (name, one), p_site, p_line in zip(found.items(), p_joint, p_lines, strict=True)
     ]
     intervals = [test.wrap_interval or (np.nan, np.nan) for test in tests]
     return pd.DataFrame(
         {
             "site": list(found),
             "p_order": p[:, 0],
-            "p_holm": _holm(p[:, 0]),
+            "p_holm": adjusted(p[:, 0], "holm"),
             "p_joint": p_joint,
             "r2_circle": [test.r2_circle for test in tests],
             "r2_line": [test.r2_line for test in tests],
@@ -243,6 +279,7 @@ def circle_tests(
             "wrap_high": [high for _, high in intervals],
             "n_set_aside": [one.n_set_aside for one in found.values()],
             "verdict": [test.verdict for test in tests],
+            "shape": [test.shape for test in tests],
         }
     )
 
@@ -285,6 +322,7 @@ def _judged(
     scores: Floats,
     angles: Floats,
     p: float,
+    p_line: float,
     correction: str,
     alpha: float,
     n_permutations: int,
@@ -296,8 +334,9 @@ def _judged(
     phases = 2 * np.pi * np.arange(n) / n
     r2_circle = r2_line = float("nan")
     if n >= 5:
-        r2_circle = _held_out_r2(found.points, np.column_stack([np.cos(phases), np.sin(phases)]))
-        r2_line = _held_out_r2(found.points, np.arange(n, dtype=np.float64)[:, None])
+        held_out = _held_out(found.points)
+        r2_circle = float(_r2(held_out, np.column_stack([np.cos(phases), np.sin(phases)]).T).mean())
+        r2_line = float(_r2(held_out, np.arange(n, dtype=np.float64)[None])[0])
     wrap, interval = _closure(found)
     spread = "" if interval is None else f" (95 % interval {interval[0]:.2f} to {interval[1]:.2f})"
     against = f"all {n_orders} orders" if exact else f"{n_orders} random orders"
@@ -327,6 +366,7 @@ def _judged(
         n_orders=n_orders,
         r2_circle=r2_circle,
         r2_line=r2_line,
+        p_line=p_line,
         wrap_ratio=wrap,
         wrap_interval=interval,
         angles=angles,
@@ -371,25 +411,49 @@ def _p_values(tours: Floats) -> Floats:
     return p
 
 
-def _holm(p: Floats) -> Floats:
-    rank = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[rank] * np.arange(len(p), 0, -1))
-    corrected = np.empty_like(p)
-    corrected[rank] = np.minimum(stepped, 1.0)
-    return corrected
+def _held_out(points: Floats) -> Floats:
+    """Return what predicts each label from the others: ``[label, label]`` with an empty diagonal, times any targets.
 
-
-def _held_out_r2(points: Floats, targets: Floats) -> float:
-    """Return the leave-one-label-out R² of least squares from two components, refitted in each fold, to the targets."""
-    residuals = np.empty_like(targets)
-    for left_out in range(len(points)):
-        rest = np.arange(len(points)) != left_out
+    Least squares from two components, refitted without the label in turn, is linear in the targets; so one matrix
+    serves every target and every order of the labels.
+    """
+    n = len(points)
+    held_out = np.zeros((n, n))
+    for left_out in range(n):
+        rest = np.arange(n) != left_out
         mean = points[rest].mean(axis=0)
         u, s, vt = np.linalg.svd(points[rest] - mean, full_matrices=False)
-        aim = targets[rest].mean(axis=0)
-        weights = np.linalg.lstsq(u[:, :2] * s[:2], targets[rest] - aim, rcond=None)[0]
-        residuals[left_out] = targets[left_out] - aim - (points[left_out] - mean) @ vt[:2].T @ weights
-    return float(1 - (residuals**2).sum() / ((targets - targets.mean(axis=0)) ** 2).sum())
+        kept = s[:2] > s[0] * 1e-12
+        place = ((points[left_out] - mean) @ vt[:2][kept].T) / s[:2][kept]
+        held_out[left_out, rest] = 1 / (n - 1) + u[:, :2][:, kept] @ place
+    return held_out
+
+
+def _r2(held_out: Floats, targets: Floats) -> Floats:
+    """Return the share of each target's variance that is predicted for labels left out; targets ``[target, label]``."""
+    residuals = targets - targets @ held_out.T
+    deviations = targets - targets.mean(axis=1, keepdims=True)
+    share: Floats = 1 - (residuals**2).sum(axis=1) / (deviations**2).sum(axis=1)
+    return share
+
+
+def _lines(found: Centroids, n_permutations: int, seed: int) -> Floats:
+    """Return R² of the labels' numbers on a line for each order, the given one first; NaN with fewer than 5 labels."""
+    n = len(found)
+    if n < 5:
+        return np.array([np.nan])
+    if n <= EXACT_UP_TO:
+        orders = _every_order(n)
+    else:
+        # unlike a round, a line tells its orders apart by where they start
+        drawn = np.random.default_rng(seed).permuted(np.tile(np.arange(n), (n_permutations, 1)), axis=1)
+        orders = np.concatenate([np.arange(n)[None], drawn])
+    return _r2(_held_out(found.points), orders.astype(np.float64))
+
+
+@cache
+def _every_order(n: int) -> NDArray[np.int64]:
+    return np.array(list(permutations(range(n))), dtype=np.int64)
 
 
 def _closure(found: Centroids) -> tuple[float, tuple[float, float] | None]:

@@ -1,22 +1,27 @@
-"""Is a loop more than noise? A null distribution from a Gaussian of the cloud's own covariance."""
+"""Is a loop or a cavity more than noise? p-values for each class and for any class at all, against five kinds of null."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from nbinterp.geometry.persistence import Diagram, loop_pairs, persistence
+from nbinterp.geometry.nulls import MIN_CLASSES, Null, bottleneck, draws, subsample_distances, universal_p
+from nbinterp.geometry.persistence import Diagram, persistence
+from nbinterp.geometry.preparation import Prepared
+from nbinterp.geometry.pvalues import PValues, Statistic, against_drawn, beyond, prominences
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import altair as alt
 
     from nbinterp.geometry.rows import Rows
     from nbinterp.spaces import Floats
 
-LoopVerdict = Literal["a loop", "no loop", "too few points to say"]
+Verdict = Literal["a loop", "no loop", "a cavity", "no cavity", "too few points to say"]
 
 MIN_POINTS = 20
 """With fewer points no verdict is given."""
@@ -25,40 +30,64 @@ WANTED_POINTS = 300
 """So many points are wanted for a loop without labels."""
 
 MIN_PROMINENCE = 2.0
-"""The longest-lived loop must live at least so many times as long as the next."""
+"""A class must live at least so many times as long as what is left when it and its like are taken away."""
 
 BINS = 36
 """Angular bins of 10° for the occupancy of a loop."""
 
+STATISTICS: dict[Null, tuple[Statistic, ...]] = {
+    "gaussian": ("both", "lifetime", "prominence", "ratio"),
+    "permutation": ("both", "lifetime", "prominence", "ratio"),
+    "universal": ("ratio",),
+    "bootstrap": ("lifetime",),
+    "subsampling": ("lifetime",),
+}
+"""What each null can be asked about, the default first."""
+
+WHAT = {1: "loop", 2: "cavity"}
+MANY = {1: "loops", 2: "cavities"}
+
 
 @dataclass(frozen=True, eq=False)
-class LoopTest:
-    """Whether the longest-lived loop of a cloud is more than noise of the same covariance.
+class Significance:
+    """Which classes of a persistence diagram are more than noise.
 
     Parameters
     ----------
+    dimension : {1, 2}
+        Loops or cavities.
+    null, statistic : str
+        What was compared with, and by what; see `significance`.
+    classes : DataFrame
+        One line a class, longest-lived first: ``class_id``, ``birth``, ``death``, ``lifetime`` (units of the
+        activations), ``ratio`` = death / birth, ``prominence``, ``p`` (of this class, had it been the only one),
+        ``p_adjusted`` (for the classes of the diagram and the looks), ``significant``.
+    n_found : int
+        Classes that are significant: p_adjusted ≤ `alpha`, prominent enough, and so is every longer-lived one.
     lifetime : float
-        Death − birth of the longest-lived loop, in the units of the activations; 0 without any loop.
+        Death − birth of the longest-lived class, in the units of the activations; 0 without any class.
     prominence : float
-        That over the lifetime of the next; infinity where there is only one.
+        The largest quotient of a lifetime to the next one, among the longest-lived class and those that live at least a
+        quarter as long, four at most (see `prominences`). A circle has its drop after the first class, a torus or
+        a figure-eight after the second.
     p_lifetime, p_prominence : float
-        Share of the null draws (and the cloud itself) that reach as much. Lifetimes are compared in units of the
-        root-mean-square radius.
+        Share of the null draws (and the cloud itself) whose longest lifetime, or prominence, reaches as much; NaN where
+        these were not asked about.
     p : float
-        The larger of the two, corrected for `looks`.
+        Of any class at all: the chance that noise has a class like the best one here, times `looks`.
     lifetime_threshold : float
-        Lifetime at the ``1 - alpha`` quantile of the null, in the units of the activations; NaN where nothing was drawn.
+        Lifetime that a class must exceed at level `alpha`, in the units of the activations; NaN where there is none.
     occupancy, occupancy_expected : float
-        Share of 36 directions, seen from the middle of the loop, in which there is a row, and the share that as many
-        rows spread evenly would fill. A loop of clusters fills far fewer.
+        Share of 36 directions, seen from the middle of the longest-lived loop, in which there is a row, and the share
+        that as many rows spread evenly would fill. A loop of clusters fills far fewer. NaN for cavities.
     largest_gap : float
         Largest empty angle, in degrees.
     n_points, n_null, looks : int
         Points tested; draws from the null; sites or subsets looked at, as the caller says.
     alpha : float
         Level of the test.
-    verdict : {"a loop", "no loop", "too few points to say"}
-        "a loop" when p ≤ `alpha` and the prominence is at least 2.
+    verdict : {"a loop", "no loop", "a cavity", "no cavity", "too few points to say"}
+        "a loop" when at least one is significant.
     reasons : tuple of str
         One sentence for each condition, and one on how the rows occupy the loop.
     diagram : Diagram
@@ -67,6 +96,11 @@ class LoopTest:
         What was done, for people to read.
     """
 
+    dimension: int
+    null: Null
+    statistic: Statistic
+    classes: pd.DataFrame = field(repr=False)
+    n_found: int
     lifetime: float
     prominence: float
     p_lifetime: float
@@ -80,22 +114,31 @@ class LoopTest:
     n_null: int
     looks: int
     alpha: float
-    verdict: LoopVerdict
+    verdict: Verdict
     reasons: tuple[str, ...]
     diagram: Diagram = field(repr=False)
     provenance: str
 
+    @property
+    def found(self) -> bool:
+        """Whether any class is significant."""
+        return self.n_found > 0
+
     def frame(self) -> pd.DataFrame:
         """Return one line with the numbers and the verdict, in the names of the fields."""
-        left_out = ("reasons", "diagram", "provenance")
+        left_out = ("classes", "reasons", "diagram", "provenance")
         return pd.DataFrame([{name: value for name, value in vars(self).items() if name not in left_out}])
 
     def chart(self) -> alt.LayerChart:
         """Return the persistence diagram with the line that a loop has to pass."""
-        return self.diagram.chart(self if np.isfinite(self.lifetime_threshold) else None)
+        return self.diagram.chart(self if self.dimension == 1 and np.isfinite(self.lifetime_threshold) else None)
 
     def __repr__(self) -> str:
-        return "\n".join([f"LoopTest: {self.verdict}", *(f"  {r}" for r in (*self.reasons, self.provenance))])
+        return "\n".join([f"Significance: {self.verdict}", *(f"  {r}" for r in (*self.reasons, self.provenance))])
+
+
+LoopTest = Significance
+"""The name under which the package has exported it."""
 
 
 def loop_significance(
@@ -105,69 +148,114 @@ def loop_significance(
     alpha: float = 0.01,
     looks: int = 1,
     seed: int = 0,
-) -> LoopTest:
-    """Test the longest-lived loop of a cloud against a Gaussian of the same covariance.
+) -> Significance:
+    """Test the loops of a cloud by lifetime and prominence against Gaussians: `significance` with its defaults."""
+    return significance(diagram, n_null=n_null, alpha=alpha, looks=looks, seed=seed)
 
-    Each null draw has as many rows, goes through the same projection (and k-means), and gives its own longest
-    lifetime and prominence. Both must be rare: lifetime alone calls two thirds of random sets of real tokens a loop.
+
+def significance(
+    diagram: Diagram | Rows,
+    *,
+    null: Null = "gaussian",
+    statistic: Statistic | None = None,
+    dimension: Literal[1, 2] = 1,
+    n_null: int = 199,
+    alpha: float = 0.01,
+    looks: int = 1,
+    min_prominence: float = MIN_PROMINENCE,
+    seed: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+) -> Significance:
+    """Test which loops or cavities of a cloud are more than noise, and whether there is any at all.
+
+    Each null cloud has as many rows, goes through the same landmarks, and gives its own longest lifetime and
+    prominence. By default both must be rare: lifetime alone calls two thirds of random sets of real tokens a loop.
+    docs/significance.md has the measured rates of false positives and the power of every choice.
 
     Parameters
     ----------
-    diagram : Diagram, Cloud or array ``[row, d_model]``
-        What `persistence` gave; or rows, of which two principal components are taken.
+    diagram : Diagram, Cloud, array ``[row, d_model]`` or Prepared
+        What `persistence` gave; or rows, of which its defaults are taken.
+    null : {"gaussian", "permutation", "universal", "bootstrap", "subsampling"}
+        "gaussian": Gaussian clouds of the same covariance (exact for Gaussian rows; see `nulls.null_cloud`).
+        "permutation": clouds with each component shuffled over the rows; a circle leaves a hollow square, so it is weak.
+        "universal": the law of noise of Bobrowski and Skraba 2023; needs no draws and at least 3 classes, Bonferroni's
+        correction over the classes. "bootstrap" and "subsampling" are confidence sets for the diagram of what was
+        sampled: a class that lives longer than the set is wide cannot belong to the diagonal. "bootstrap" takes twice the 1 − alpha
+        quantile of the bottleneck distances of resampled clouds to the cloud (Chazal, Fasy, Lecci, Rinaldo, Singh, Wasserman 2014,
+        arXiv 1311.0376); it asks whether a class is stable under sampling, not whether a cloud without shape would have it,
+        and covers too seldom (measured). "subsampling" takes Hausdorff distances of subsamples (Fasy, Lecci, Rinaldo,
+        Wasserman, Balakrishnan, Singh 2014, Annals of Statistics 42, section 4), covers, and needs thousands of rows with hardly
+        any noise.
+    statistic : {"both", "lifetime", "prominence", "ratio"}, optional
+        What is compared: the lifetime, the prominence, the larger p of these two ("both", the default for clouds drawn), or death / birth (the only one for
+        "universal"). "bootstrap" knows lifetimes only.
+    dimension : {1, 2}
+        Loops or cavities.
     n_null : int
-        Draws; the smallest p is 1 / (n_null + 1).
+        Draws; the smallest p is 1 / (n_null + 1). Draws are remembered: more of them cost only the new ones, and an
+        interrupted call goes on where it stopped.
     alpha : float
         Level of the test.
     looks : int
-        How many sites or subsets you looked at to find this one; p is multiplied by it (Bonferroni).
+        How many sites or subsets you looked at to find this one; p is multiplied by it (Bonferroni). To correct many
+        tests at once, leave it at 1 and use `correct`.
+    min_prominence : float
+        A class counts only if its prominence reaches this; 0 for p alone.
     seed : int
         Of the draws.
+    progress : callable, optional
+        Called with the draws done and wanted.
 
     Raises
     ------
     ValueError
-        When so few draws cannot reach `alpha`, or the diagram was made without loops.
+        When so few draws cannot reach `alpha`, the diagram was made without the dimension, or null and statistic do not
+        go together.
+
+    Notes
+    -----
+    ``p_adjusted`` of the longest-lived class is the p of any class at all: it compares with the *best* class of each
+    null cloud, which holds the family-wise error over the classes of a diagram (Westfall and Young 1993). Classes after it
+    are compared with the same best classes, step by step, and stop at the first that fails: so the number of loops
+    is found by the largest drop of the lifetimes, and the null clouds are searched for drops in the same way.
     """
+    statistic = _checked(null, statistic, dimension, n_null, alpha, looks)
     if not isinstance(diagram, Diagram):
-        diagram = persistence(diagram)
-    if len(diagram.pairs) < 2:
-        raise ValueError("got a diagram without loops (max_dimension=0); make it with max_dimension=1.")
-    if not 0 < alpha < 1 or looks < 1:
-        raise ValueError(f"got alpha={alpha}, looks={looks}; wanted alpha between 0 and 1 and at least 1 look.")
-    if looks / (n_null + 1) > alpha:
+        diagram = persistence(diagram, max_dimension=dimension)
+    if len(diagram.pairs) <= dimension:
         raise ValueError(
-            f"got n_null={n_null}, which cannot reach p ≤ {alpha:g} after {looks} looks; wanted at least {int(np.ceil(looks / alpha)) - 1}."
+            f"got a diagram without {MANY[dimension]} (max_dimension={len(diagram.pairs) - 1}); make it with max_dimension={dimension}."
         )
-    lifetime, prominence = _size(diagram.h1)
-    n_points = len(diagram.points)
-    enough = n_points >= MIN_POINTS
-    p_lifetime = p_prominence = p = threshold = float("nan")
-    if enough:
-        scale = _radius(diagram.points)
-        null = _null(diagram, n_null, seed)
-        p_lifetime = (1 + int((null[:, 0] >= lifetime / scale).sum())) / (n_null + 1)
-        p_prominence = (1 + int((null[:, 1] >= prominence).sum())) / (n_null + 1)
-        p = min(1.0, looks * max(p_lifetime, p_prominence))
-        threshold = float(np.quantile(null[:, 0], 1 - alpha, method="higher")) * scale
-    occupancy, expected, gap = _occupancy(diagram)
-    times = f", times {looks} looks" if looks > 1 else ""
-    conditions = {
-        f"lifetime {lifetime:.3g}: p = {p_lifetime:.2g}; prominence {prominence:.2f}: p = {p_prominence:.2g}; the larger{times} is "
-        f"{p:.2g} against {n_null} Gaussians of the same covariance; wanted ≤ {alpha:g}": p <= alpha,
-        f"the longest-lived loop lives {prominence:.2f} times as long as the next; wanted ≥ {MIN_PROMINENCE:g}": prominence
-        >= MIN_PROMINENCE,
-    }
-    reasons = [f"{text}: {'holds' if holds else 'fails'}." for text, holds in conditions.items()]
-    verdict: LoopVerdict = (
-        "too few points to say" if not enough else "a loop" if all(conditions.values()) else "no loop"
-    )
-    if not enough:
-        reasons = [
-            f"{n_points} points; wanted at least {MIN_POINTS}, and {WANTED_POINTS} to be sure: collect more rows, or test labels by their order."
-        ]
-    elif np.isfinite(occupancy):
-        clumped = verdict == "a loop" and occupancy < 0.75 * expected
+    pairs = diagram.pairs[dimension]
+    n_points = diagram.n_points
+    too_few = _too_few(n_points, len(pairs), null)
+    if too_few:
+        judged = PValues(np.full(len(pairs), np.nan), np.full(len(pairs), np.nan))
+    elif null == "universal":
+        p = universal_p(pairs)
+        judged = PValues(p, np.minimum(1.0, len(p) * p))
+    elif null == "subsampling":
+        judged = beyond(pairs, 4 * subsample_distances(diagram, n_null, seed), alpha)
+    elif null == "bootstrap":
+        resampled = draws(diagram, null, dimension=dimension, n=n_null, seed=seed, progress=progress)
+        judged = beyond(pairs, 2 * np.array([bottleneck(pairs, one) for one in resampled]), alpha)
+    else:
+        judged = against_drawn(
+            pairs, draws(diagram, null, dimension=dimension, n=n_null, seed=seed, progress=progress), statistic, alpha
+        )
+    table = _table(pairs, dimension, judged, looks, alpha, min_prominence)
+    p_any = float("nan") if too_few else float(table["p_adjusted"].min()) if len(table) else 1.0
+    n_found = int(table["significant"].sum())
+    lifetime, prominence = (float(table[name].iloc[0]) if len(table) else 0.0 for name in ("lifetime", "prominence"))
+    occupancy, expected, gap = _occupancy(diagram) if dimension == 1 else (float("nan"),) * 3
+    verdict: Verdict = "too few points to say"
+    reasons = [too_few]
+    if not too_few:
+        verdict = _verdict(dimension, found=n_found > 0)
+        reasons = _reasons(table, judged, null, statistic, dimension, p_any, looks, alpha, min_prominence)
+    if not too_few and np.isfinite(occupancy):
+        clumped = n_found > 0 and occupancy < 0.75 * expected
         reasons.append(
             f"rows lie in {occupancy:.0%} of {BINS} directions round the loop ({expected:.0%} if spread evenly), the largest gap is {gap:.0f}°"
             + (
@@ -176,60 +264,153 @@ def loop_significance(
                 else "."
             )
         )
-    return LoopTest(
+    return Significance(
+        dimension=dimension,
+        null=null,
+        statistic=statistic,
+        classes=table,
+        n_found=n_found,
         lifetime=lifetime,
         prominence=prominence,
-        p_lifetime=p_lifetime,
-        p_prominence=p_prominence,
-        p=p,
-        lifetime_threshold=threshold,
+        p_lifetime=judged.p_lifetime,
+        p_prominence=judged.p_prominence,
+        p=p_any,
+        lifetime_threshold=judged.threshold,
         occupancy=occupancy,
         occupancy_expected=expected,
         largest_gap=gap,
         n_points=n_points,
-        n_null=n_null if enough else 0,
+        n_null=judged.n_null,
         looks=looks,
         alpha=alpha,
         verdict=verdict,
         reasons=tuple(reasons),
         diagram=diagram,
-        provenance=diagram.provenance,
+        provenance=f"{diagram.provenance}; {_SAYS[null].format(n=judged.n_null)}, seed {seed}",
     )
 
 
-def _size(loops: Floats) -> tuple[float, float]:
-    """Return the longest lifetime and its ratio to the next; 0 and 0 without a loop."""
-    lifetimes = loops[:, 1] - loops[:, 0]
-    if not len(lifetimes):
-        return 0.0, 0.0
-    return float(lifetimes[0]), float(lifetimes[0] / lifetimes[1]) if len(lifetimes) > 1 else float("inf")
+_SAYS: dict[Null, str] = {
+    "gaussian": "null: {n} Gaussians of the same covariance",
+    "permutation": "null: {n} clouds with each component shuffled",
+    "universal": "null: the universal law of persistence ratios, no draws",
+    "bootstrap": "confidence set from {n} resampled clouds",
+    "subsampling": "confidence set from {n} subsamples",
+}
 
 
-def _radius(points: Floats) -> float:
-    return float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean()))
+def _checked(
+    null: Null, statistic: Statistic | None, dimension: int, n_null: int, alpha: float, looks: int
+) -> Statistic:
+    if null not in get_args(Null):
+        raise ValueError(f"got null={null!r}; choose from {', '.join(get_args(Null))}.")
+    statistic = STATISTICS[null][0] if statistic is None else statistic
+    if statistic not in STATISTICS[null]:
+        raise ValueError(f"got statistic={statistic!r} with null={null!r}; choose from {', '.join(STATISTICS[null])}.")
+    if dimension not in (1, 2):
+        raise ValueError(f"got dimension={dimension!r}; choose 1 (loops) or 2 (cavities).")
+    if not 0 < alpha < 1 or looks < 1:
+        raise ValueError(f"got alpha={alpha}, looks={looks}; wanted alpha between 0 and 1 and at least 1 look.")
+    if null != "universal" and looks / (n_null + 1) > alpha:
+        raise ValueError(
+            f"got n_null={n_null}, which cannot reach p ≤ {alpha:g} after {looks} looks; wanted at least {int(np.ceil(looks / alpha)) - 1}."
+        )
+    return statistic
 
 
-def _null(diagram: Diagram, n_null: int, seed: int) -> Floats:
-    """Return lifetime in units of the radius and prominence for each draw: ``[draw, 2]``."""
-    rng = np.random.default_rng(seed)
-    # with rows = u s vt, normal numbers times s have the rows' covariance but for a rotation, which PCA does not see
-    s = np.linalg.svd(diagram.prepared.rows, compute_uv=False)
-    n = len(diagram.prepared.rows)
-    spread = s[s > s[0] * 1e-9] / np.sqrt(n)
-    null = np.empty((n_null, 2))
-    for i in range(n_null):
-        points = diagram.prepared.again(rng.normal(size=(n, len(spread))) * spread)
-        lifetime, prominence = _size(loop_pairs(points))
-        null[i] = lifetime / _radius(points), prominence
-    return null
+def _too_few(n_points: int, n_classes: int, null: Null) -> str:
+    if n_points < MIN_POINTS:
+        return (
+            f"{n_points} points; wanted at least {MIN_POINTS}, and {WANTED_POINTS} to be sure: "
+            "collect more rows, or test labels by their order."
+        )
+    if null == "universal" and n_classes < MIN_CLASSES:
+        return (
+            f"{n_classes} classes; the universal law is fitted to the diagram's own classes and wants at least {MIN_CLASSES}: "
+            "take null='gaussian'."
+        )
+    return ""
+
+
+def _table(
+    pairs: Floats, dimension: int, judged: PValues, looks: int, alpha: float, min_prominence: float
+) -> pd.DataFrame:
+    lifetimes = pairs[:, 1] - pairs[:, 0]
+    prominence = prominences(pairs)
+    single = np.minimum(1.0, judged.single)
+    adjusted = np.minimum(1.0, looks * np.maximum(judged.family, single))
+    with np.errstate(divide="ignore"):
+        ratio = pairs[:, 1] / pairs[:, 0]
+    return pd.DataFrame(
+        {
+            "class_id": [f"H{dimension}.{i}" for i in range(len(pairs))],
+            "birth": pairs[:, 0],
+            "death": pairs[:, 1],
+            "lifetime": lifetimes,
+            "ratio": ratio,
+            "prominence": prominence,
+            "p": single,
+            "p_adjusted": adjusted,
+            # a class after one that fails belongs to the noise that is left
+            "significant": np.logical_and.accumulate((adjusted <= alpha) & (prominence >= min_prominence)),
+        }
+    )
+
+
+def _verdict(dimension: int, *, found: bool) -> Verdict:
+    if dimension == 1:
+        return "a loop" if found else "no loop"
+    return "a cavity" if found else "no cavity"
+
+
+def _reasons(
+    table: pd.DataFrame,
+    judged: PValues,
+    null: Null,
+    statistic: Statistic,
+    dimension: int,
+    p: float,
+    looks: int,
+    alpha: float,
+    min_prominence: float,
+) -> list[str]:
+    what = WHAT[dimension]
+    if not len(table):
+        return [f"there is no {what} at any scale: fails."]
+    lifetime, prominence, ratio = (float(table[name].iloc[0]) for name in ("lifetime", "prominence", "ratio"))
+    times = f", times {looks} looks," if looks > 1 else ""
+    if null == "universal":
+        tested = (
+            f"death / birth {ratio:.3g}, of {len(table)} classes (Bonferroni){times}: p = {p:.2g} by the universal law"
+        )
+    elif null == "bootstrap":
+        tested = f"lifetime {lifetime:.3g} against a confidence set of width {judged.threshold:.3g} from {judged.n_null} resampled clouds{times}: p = {p:.2g}"
+    else:
+        clouds = "Gaussians of the same covariance" if null == "gaussian" else "clouds with each component shuffled"
+        parts = {
+            "both": f"lifetime {lifetime:.3g}: p = {judged.p_lifetime:.2g}; prominence {prominence:.2f}: p = {judged.p_prominence:.2g}; the larger{times} is {p:.2g}",
+            "lifetime": f"lifetime {lifetime:.3g}{times}: p = {p:.2g}",
+            "prominence": f"prominence {prominence:.2f}{times}: p = {p:.2g}",
+            "ratio": f"death / birth {ratio:.3g}{times}: p = {p:.2g}",
+        }
+        tested = f"{parts[statistic]} against {judged.n_null} {clouds}"
+    conditions = {
+        f"{tested}; wanted ≤ {alpha:g}": p <= alpha,
+        f"the longest-lived {what}, or a group of like ones, lives {prominence:.2f} times as long as the next; wanted ≥ {min_prominence:g}": prominence
+        >= min_prominence,
+    }
+    reasons = [f"{text}: {'holds' if holds else 'fails'}." for text, holds in conditions.items()]
+    if (n_found := int(table["significant"].sum())) > 1:
+        reasons.append(f"{n_found} {MANY[dimension]} are more than noise: {', '.join(table['class_id'][:n_found])}.")
+    return reasons
 
 
 def _occupancy(diagram: Diagram) -> tuple[float, float, float]:
     """Return the share of directions with a row, the share expected, and the largest gap in degrees."""
-    if not len(diagram.h1):
+    if not len(diagram.h1) or not isinstance(diagram.source, Prepared):
         return float("nan"), float("nan"), float("nan")
     rows = diagram.points[diagram.point_of_row[diagram.point_of_row >= 0]]
-    loop = diagram.points[np.unique(diagram.point_of_row[list(diagram.cycles[0])])]
+    loop = diagram.points[diagram.loop(0)]
     middle = (loop.max(axis=0) + loop.min(axis=0)) / 2
     basis = np.linalg.svd(loop - loop.mean(axis=0), full_matrices=False)[2][:2]
     x, y = ((rows - middle) @ basis.T).T

@@ -5,10 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
 
 from nbinterp.clouds import Cloud
 from nbinterp.geometry import centroids, circle_test, circle_tests
-from nbinterp.geometry.circular import _orders, _p_values, _tours
+from nbinterp.geometry.circular import _held_out, _lines, _orders, _p_values, _tours
 from tests.geometry import planted
 
 
@@ -213,3 +216,36 @@ def test_the_joint_correction_holds_its_level_over_unrelated_sites():
 def test_bad_requests_get_one_sentence(call, error, message):
     with pytest.raises(error, match="^" + re.escape(message) + "$"):
         call()
+
+
+def test_a_line_is_called_a_line_and_its_orders_are_counted():
+    line = circle_test(*planted.labelled(planted.line(10), noise=0.3))
+    assert (line.verdict, line.shape) == ("not a circle", "line")
+    assert line.p_line <= 0.001
+    sites = {str(i): centroids(*planted.labelled(planted.line(10), noise=0.3, seed=i)) for i in range(12)}
+    assert (circle_tests(sites)["shape"] == "line").all()
+    assert circle_test(planted.circle(7), range(7)).shape == "circle"
+    assert circle_test(planted.circle(4), range(4)).shape == "too few labels to say"
+    # of 7! orders only this one and its reverse are as good
+    straight = circle_test(planted.line(7), range(7))
+    assert straight.p_line == pytest.approx(2 / 5040)
+
+
+def test_p_line_is_uniform_when_labels_mean_nothing():
+    rng = np.random.default_rng(5)
+    for n in (7, 12):
+        clouds = [centroids(rng.normal(size=(n, 6)), range(n)) for _ in range(300)]
+        p = [_p_values(-_lines(one, 999, 0))[0] for one in clouds]
+        assert kstest(p, "uniform").pvalue > 0.01
+
+
+@given(seed=st.integers(0, 2**16), n=st.integers(5, 12))
+@settings(max_examples=15, deadline=None)
+def test_held_out_predictions_are_those_of_a_refit(seed, n):
+    rng = np.random.default_rng(seed)
+    points, targets = rng.normal(size=(n, 6)), rng.normal(size=(2, n))
+    predicted = targets @ _held_out(points).T
+    for left_out in range(n):
+        rest = np.arange(n) != left_out
+        fitted = make_pipeline(PCA(2), LinearRegression()).fit(points[rest], targets.T[rest])
+        np.testing.assert_allclose(fitted.predict(points[[left_out]])[0], predicted[:, left_out], atol=1e-8)

@@ -1,0 +1,224 @@
+"""Clouds with no shape of their own to compare a cloud with, and what homology makes of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
+from scipy.spatial import KDTree
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from nbinterp.geometry.distances import distances
+from nbinterp.geometry.homology import diagrams
+from nbinterp.geometry.preparation import Preparation, Prepared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nbinterp.geometry.persistence import Diagram
+    from nbinterp.geometry.rows import Mask
+    from nbinterp.spaces import Floats
+
+Null = Literal["gaussian", "permutation", "universal", "bootstrap", "subsampling"]
+Drawn = Literal["gaussian", "permutation", "bootstrap"]
+
+MIN_CLASSES = 3
+"""The universal null takes its location from the diagram itself, so that it needs at least so many classes."""
+
+_remembered: WeakKeyDictionary[Prepared, dict[tuple[object, ...], list[Floats]]] = WeakKeyDictionary()
+
+
+def null_cloud(prepared: Prepared, null: Drawn, rng: np.random.Generator) -> Floats:
+    """Draw a cloud like a prepared one, but for its shape, and return what homology would see of it.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        The cloud: its scores on the components that were kept.
+    null : {"gaussian", "permutation", "bootstrap"}
+        "gaussian": Gaussian rows, given that their covariance is the cloud's own. "permutation": each component
+        shuffled over the rows by itself, which keeps its distribution and destroys whatever ties it to others.
+        "bootstrap": rows drawn from the cloud with replacement.
+    rng : Generator
+        Of the draw.
+
+    Returns
+    -------
+    array, ``[point, n_components]``
+        Landmarks of the drawn rows where the cloud has landmarks.
+
+    Notes
+    -----
+    "gaussian" needs no new principal components. Write n centred Gaussian rows as u s vᵀ (singular values). Rotating
+    the rows among each other, in the space of vectors that sum to zero, leaves their distribution as it is and touches
+    u alone; so u, given s and v, is uniform on the orthonormal frames of that space. The scores u s of a Gaussian cloud
+    are thus, given its covariance, a uniform frame times s: what is drawn here, with the s of the cloud. A test against
+    such draws is exact for Gaussian rows of any unknown mean and covariance (a rotation test: Langsrud 2005,
+    Statistics and Computing 15; Engen and Lillegård 1997, Biometrika 84), projection included, where a Gaussian with
+    the estimated covariance would only be so in the limit of many rows. Groups that were centred first cost degrees of
+    freedom that are not counted.
+    """
+    scores = _scores(prepared)
+    if null == "gaussian":
+        s = np.linalg.svd(scores, compute_uv=False)
+        s = s[s > s[0] * 1e-9]
+        scores = uniform_frame(len(scores), len(s), rng) * s
+    elif null == "permutation":
+        scores = rng.permuted(scores, axis=0)
+    else:
+        scores = scores[rng.integers(len(scores), size=len(scores))]
+    if prepared.preparation.landmarks is None and null != "bootstrap":
+        return scores
+    return seen_again(prepared, scores)
+
+
+def uniform_frame(n: int, k: int, rng: np.random.Generator) -> Floats:
+    """Draw k orthonormal columns ``[n, k]``, each of sum zero, uniformly."""
+    columns = rng.normal(size=(n, k))
+    frame: Floats = np.linalg.qr(columns - columns.mean(axis=0))[0]
+    return frame
+
+
+def seen_again(prepared: Prepared, scores: Floats) -> Floats:
+    """Return what homology would see of other scores ``[row, n_components]``: their landmarks, equal points once."""
+    given = prepared.preparation
+    again = Preparation(landmarks=given.landmarks, landmark_method=given.landmark_method, seed=given.seed)
+    points: Floats = again.points(scores, deduplicate=True)[0]
+    return points
+
+
+def draws(
+    diagram: Diagram,
+    null: Drawn,
+    *,
+    dimension: int = 1,
+    n: int,
+    seed: int,
+    progress: Callable[[int, int], object] | None = None,
+) -> list[Floats]:
+    """Return the classes of null clouds, each as births and deaths ``[class, 2]``, longest-lived first.
+
+    Draw i depends on the seed and on i alone. The draws of a cloud are remembered as long as the cloud lives: a run
+    that was interrupted goes on where it stopped, and more draws cost only those that are new.
+
+    Parameters
+    ----------
+    diagram : Diagram
+        The cloud's own.
+    null, seed
+        As for `null_cloud`.
+    dimension : {1, 2}
+        Loops or cavities.
+    n : int
+        How many.
+    progress : callable, optional
+        Called with the draws done and wanted, after each.
+    """
+    measured = (diagram.metric, diagram.n_neighbors, diagram.prime)
+    known = _remembered.setdefault(diagram.prepared, {}).setdefault((null, dimension, seed, *measured), [])
+    if len(known) >= n:
+        return known[:n]
+    # many small problems: threads inside each wait for one another, ten times as long where the machine is busy
+    with threadpool_limits(1):
+        while len(known) < n:
+            # the number of the draw is part of its seed, so that neither order nor number of draws matters
+            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(len(known),)))
+            known.append(classes(null_cloud(diagram.prepared, null, rng), diagram, dimension))
+            if progress is not None:
+                progress(len(known), n)
+    return known[:n]
+
+
+def classes(points: Floats, like: Diagram, dimension: int = 1) -> Floats:
+    """Return births and deaths ``[class, 2]`` in one dimension of ``points [point, n_components]``, measured as a diagram's own."""
+    measured = distances(points, like.metric, n_neighbors=like.n_neighbors)
+    return diagrams(measured, dimension, prime=like.prime)[dimension]
+
+
+def subsample_distances(diagram: Diagram, n: int, seed: int) -> Floats:
+    """Return how far, at most, the rows may be from what they sample: twice the Hausdorff distances of subsamples, ``[draw]``.
+
+    Of n rows, n / log n are drawn without replacement; twice the 1 − α quantile of their distances to all rows bounds the
+    distance of the rows to their support with probability 1 − α, as n grows (Fasy et al. 2014, Annals of Statistics 42,
+    section 4.1). Vietoris-Rips diagrams move by at most twice that; the error of landmarks is added.
+
+    Raises
+    ------
+    ValueError
+        For another metric than straight distance, in which it is stated.
+    """
+    if diagram.metric != "euclidean":
+        raise ValueError(
+            f"got null='subsampling' and a diagram with metric={diagram.metric!r}; wanted straight distances: take null='bootstrap'."
+        )
+    rows = diagram.prepared.scores
+    size = max(2, round(len(rows) / np.log(len(rows))))
+    apart = np.empty(n)
+    for i in range(n):
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,)))
+        sample = rows[rng.choice(len(rows), size, replace=False)]
+        apart[i] = np.max(KDTree(sample).query(rows)[0])
+    return 2 * apart + diagram.prepared.landmark_error
+
+
+def universal_p(pairs: Floats) -> Floats:
+    """Return the p-value of each class ``[class, 2]`` against the universal law of noise in persistence diagrams.
+
+    Bobrowski and Skraba (2023, Scientific Reports 13:12274, arXiv 2207.03926) found, and conjecture, that of the classes that noise
+    makes, log log(death / birth), shifted to the mean −γ, follows the left-skewed Gumbel law 1 − exp(−exp(x)) whatever
+    the cloud ("strong universality"; the scale A is 1 for Vietoris-Rips). The shift is taken from all classes, true
+    ones too, which costs some power where classes are few.
+
+    Returns
+    -------
+    array, ``[class]``
+        NaN with fewer than 3 classes, or where one is born at 0.
+    """
+    if len(pairs) < MIN_CLASSES or not (pairs[:, 0] > 0).all():
+        return np.full(len(pairs), np.nan)
+    log_log = np.log(np.log(pairs[:, 1] / pairs[:, 0]))
+    p: Floats = np.exp(-np.exp(log_log - log_log.mean() - np.euler_gamma))
+    return p
+
+
+def bottleneck(a: Floats, b: Floats) -> float:
+    """Return the bottleneck distance of two diagrams ``[class, 2]`` without infinite classes.
+
+    A distance t is enough when all classes that live longer than 2 t, of both diagrams, can be matched within t. By the
+    theorem of Mendelsohn and Dulmage (1958) such a matching exists as soon as one matches those of `a` and another
+    those of `b`, so that two small bipartite matchings decide.
+    """
+    half_a, half_b = (a[:, 1] - a[:, 0]) / 2, (b[:, 1] - b[:, 0]) / 2
+    apart = np.abs(a[:, None] - b[None]).max(axis=2)
+    # a distance above the larger half lifetime never helps: the diagonal is nearer
+    candidates = np.unique(np.concatenate([[0.0], half_a, half_b, apart.ravel()]))
+    candidates = candidates[candidates <= max(half_a.max(initial=0.0), half_b.max(initial=0.0))]
+    low, high = 0, len(candidates) - 1
+    while low < high:
+        middle = (low + high) // 2
+        t = candidates[middle]
+        near = apart <= t
+        if _all_matched(near[half_a > t]) and _all_matched(near[:, half_b > t].T):
+            high = middle
+        else:
+            low = middle + 1
+    return float(candidates[low])
+
+
+def _scores(prepared: Prepared) -> Floats:
+    # rows that are equal make one point, and are one row of the null as well
+    scores: Floats = prepared.points if prepared.preparation.landmarks is None else prepared.scores
+    centred: Floats = scores - scores.mean(axis=0)
+    return centred
+
+
+def _all_matched(near: Mask) -> bool:
+    """Say whether every row has a column of its own among those that are near it."""
+    if not len(near):
+        return True
+    if not near.any(axis=1).all():
+        return False
+    return bool((maximum_bipartite_matching(csr_array(near), perm_type="column") >= 0).all())
