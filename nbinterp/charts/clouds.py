@@ -22,6 +22,7 @@ def scatter(
     *,
     color: str | None = None,
     cyclic: bool = False,
+    continuous: bool | None = None,
     title: str = "",
     subtitle: str = "",
     size: int = 340,
@@ -38,6 +39,8 @@ def scatter(
         Column to colour by: numbers on a continuous scale, all else as labels.
     cyclic : bool
         Labels go round, in their order of appearance.
+    continuous : bool, optional
+        Whether the colours are a scale; by default where they are numbers of more than 12 values.
     title, subtitle : str
         Above the chart.
     size : int
@@ -54,7 +57,7 @@ def scatter(
     layers = []
     if color is None:
         encoding["color"] = alt.value(OKABE_ITO[0])
-    elif is_continuous(frame[color]):
+    elif is_continuous(frame[color]) if continuous is None else continuous:
         data["label"] = frame[color]
         encoding["color"] = alt.Color("label:Q", title=color, scale=alt.Scale(scheme="viridis"))
     else:
