@@ -1,27 +1,34 @@
-"""Take hold of a shape that labels form: fit a circle to their centroids, as a plane to turn in and a loop to walk."""
+"""Take hold of a shape that labels form: fit a circle, an open curve or a surface to their centroids."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import pandas as pd
 
 from nbinterp.geometry.circular import CircleTest, as_centroids, circle_test
 from nbinterp.geometry.fourier import FourierLoop, check_harmonics
-from nbinterp.sites import Site
+from nbinterp.geometry.handles import index_of, left_out, site_of
+from nbinterp.geometry.labels import Centroids, centroids
+from nbinterp.geometry.rows import checked
+from nbinterp.geometry.spline import Line, fit_line, held_out_line, numbers_of
+from nbinterp.geometry.surface import Surface, fit_surface, held_out_plane
 from nbinterp.spaces import Loop, Plane
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import altair as alt
+    from numpy.typing import ArrayLike
 
     from nbinterp.anatomy import ModelInfo
-    from nbinterp.geometry.labels import Centroids
     from nbinterp.geometry.rows import Column, Rows
+    from nbinterp.sites import Site
     from nbinterp.spaces import Floats
+
+Topology = Literal["circle", "line", "surface"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,18 +71,39 @@ class Circle:
     site: Site
     model: ModelInfo | None
 
+    @property
+    def provenance(self) -> str:
+        """What was done, for people to read."""
+        return f"{self.centroids.provenance}; Fourier curve of {self.loop.harmonics} harmonics"
+
+    @property
+    def neighbours(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of labels, by their places, between which nothing lies."""
+        return tuple((i, (i + 1) % len(self.labels)) for i in range(len(self.labels)))
+
     def angle_of(self, label: object) -> float:
         """Return the angle of a label in radians; case and spaces do not matter. LookupError for an unknown one."""
-        angles = dict(zip(map(_plain, self.labels), self.label_angles, strict=True))
-        if _plain(label) not in angles:
-            raise LookupError(
-                f"got the {self.concept} {label!r}, which is not on this circle: choose from {', '.join(map(str, self.labels))}."
-            )
-        return float(angles[_plain(label)])
+        return float(self.label_angles[index_of(label, self.labels, self.concept, "circle")])
 
     def nearest_label(self, angle: float) -> Any:
         """Return the label whose angle is nearest to `angle` in radians, the way round."""
         return self.labels[int(np.argmax(np.cos(self.label_angles - angle)))]
+
+    def decode(self, angles: ArrayLike) -> Floats:
+        """Return the activations on the loop at ``angles [n]`` in radians: ``[n, d_model]``."""
+        return self.loop.decode(angles)
+
+    def path(self, source: object, target: object, n_steps: int) -> Floats:
+        """Return the shorter way round the loop from one label to another, ends included: ``[n_steps + 1, d_model]``."""
+        start = self.angle_of(source)
+        turn = (self.angle_of(target) - start) % (2 * np.pi)
+        # half a turn is as short backwards: forwards then
+        turn -= 2 * np.pi * (turn > np.pi + 1e-9)
+        return self.loop.decode(start + np.linspace(0, turn, n_steps + 1))
+
+    def with_harmonics(self, harmonics: int) -> Circle:
+        """Return the circle with a curve of another number of harmonics; ValueError for too many."""
+        return replace(self, loop=self.loop_with(harmonics), r2=self.r2_with(harmonics))
 
     def loop_with(self, harmonics: int) -> Loop:
         """Return the curve through the same centroids with another number of harmonics; ValueError for too many."""
@@ -124,53 +152,99 @@ class Circle:
         )
 
 
+@overload
 def fit_manifold(
     cloud: Rows | Centroids,
-    by: Column | None = None,
+    by: Column | None = ...,
+    within: Column | None = ...,
+    *,
+    order: Sequence[Any] | None = ...,
+    topology: Literal["circle"] = ...,
+    harmonics: int = ...,
+    site: Site | str | None = ...,
+    looks: int = ...,
+    seed: int = ...,
+) -> Circle: ...
+@overload
+def fit_manifold(
+    cloud: Rows | Centroids,
+    by: Column | None = ...,
+    within: Column | None = ...,
+    *,
+    order: Sequence[Any] | None = ...,
+    topology: Literal["line"],
+    smoothing: float | None = ...,
+    site: Site | str | None = ...,
+) -> Line: ...
+@overload
+def fit_manifold(
+    cloud: Rows | Centroids,
+    by: tuple[Column, Column] | None = ...,
+    within: Column | None = ...,
+    *,
+    topology: Literal["surface"],
+    smoothing: float | None = ...,
+    site: Site | str | None = ...,
+) -> Surface: ...
+def fit_manifold(
+    cloud: Rows | Centroids,
+    by: Column | tuple[Column, Column] | None = None,
     within: Column | None = None,
     *,
     order: Sequence[Any] | None = None,
-    topology: str = "circle",
+    topology: Topology = "circle",
     harmonics: int = 2,
+    smoothing: float | None = None,
     site: Site | str | None = None,
     looks: int = 1,
     seed: int = 0,
-) -> Circle:
-    """Fit a circle to the centroids of labels.
+) -> Circle | Line | Surface:
+    """Fit a circle, an open curve or a surface to the centroids of labels.
 
     Parameters
     ----------
     cloud : Cloud, array ``[row, d_model]``, or Centroids
         The rows, or the centroids that `centroids` gave.
     by, within, order
-        As for `centroids`.
-    topology : {"circle"}
-        The shape.
+        As for `centroids`; for a surface `by` is a pair of columns of numbers, and there is no order.
+    topology : {"circle", "line", "surface"}
+        The shape: a closed Fourier curve; a cubic smoothing spline with natural ends, over the labels' own numbers or, where
+        they are none, over the length of the curve; or a thin-plate spline over two numbers. `compare_shapes` says
+        which of them predicts labels left out best.
     harmonics : int
-        Number K of harmonics of the loop, 2K + 1 ≤ number of labels. Two hold a circle that is bent out of its plane;
-        compare ``circle.r2_with(k)``.
+        Of a circle: number K of harmonics of the loop, 2K + 1 ≤ number of labels. Two hold a circle that is bent out of
+        its plane; compare ``circle.r2_with(k)``.
+    smoothing : float, optional
+        Of a line or a surface: what bending costs, 0 to go through every centroid; by default what predicts labels
+        left out best.
     site : Site or str, optional
         Where a bare array was read; a cloud knows.
     looks, seed
-        As for `circle_test`, which is run along.
+        Of a circle: as for `circle_test`, which is run along.
+
+    Returns
+    -------
+    Circle, Line or Surface
+        Each with ``decode(coordinates) -> activations``, ``path(source, target, n_steps)`` from label to label, and what an
+        intervention takes: ``nb.Rotate(site, on=circle.loop, …)``, ``nb.Steer(site, direction=line.displacement(…))``.
 
     Raises
     ------
     ValueError, LookupError, TypeError
-        As for `centroids`; for too many harmonics; for another topology; for an array without a site.
+        As for `centroids`; for too many harmonics; for another topology; for an array without a site; for too few labels.
     """
-    if topology != "circle":
-        raise ValueError(f"got topology={topology!r}; only 'circle' exists so far: leave topology out.")
-    found = as_centroids(cloud, by, within, order)
+    if topology not in ("circle", "line", "surface"):
+        raise ValueError(f"got topology={topology!r}; choose 'circle', 'line' or 'surface'.")
+    if topology == "surface":
+        found = _pairs(cloud, by, within)
+        return fit_surface(found, site_of(found, site), smoothing)
+    if topology == "line":
+        found = _any_centroids(cloud, by, within, order)
+        return fit_line(found, site_of(found, site), smoothing)
+    found = as_centroids(cloud, by, within, order)  # type: ignore[arg-type]
+    place = site_of(found, site)
     test = circle_test(found, looks=looks, seed=seed)
-    place = found.site if site is None else Site.of(site)
-    if place is None:
-        raise ValueError(
-            "got an array, which does not say where it was read; pass its site, for example site='resid_post.10'."
-        )
-    if found.site is not None and place != found.site:
-        raise ValueError(f"got site={str(place)!r} for rows that were read at {found.site}; leave site out.")
-    angles: Floats = 2 * np.pi * np.arange(len(found)) / len(found)
+    angles = _angles(len(found))
     return Circle(
         concept=found.concept,
         labels=found.labels,
@@ -183,6 +257,76 @@ def fit_manifold(
         site=place,
         model=found.model,
     )
+
+
+def compare_shapes(
+    cloud: Rows | Centroids,
+    by: Column | None = None,
+    within: Column | None = None,
+    *,
+    order: Sequence[Any] | None = None,
+) -> pd.DataFrame:
+    """Compare how well shapes predict the centroid of a label left out.
+
+    Parameters
+    ----------
+    cloud : Cloud, array ``[row, d_model]``, or Centroids
+        The rows, or the centroids that `centroids` gave.
+    by, within, order
+        As for `centroids`.
+
+    Returns
+    -------
+    DataFrame
+        ``shape``, ``n_dimensions`` (at most so many that it spans), ``r2`` (leave-one-label-out, in the full space; above 0 where it beats
+        the mean of the other labels), best first. Labels that are no numbers lie at equal steps. NaN where a shape
+        cannot be fitted to one label fewer.
+    """
+    found = as_centroids(cloud, by, within, order)
+    numbers = numbers_of(found.labels)
+    coordinates = np.arange(len(found), dtype=np.float64) if numbers is None else numbers
+    angles = _angles(len(found))
+    lines: list[tuple[str, int, float]] = [
+        ("straight line", 1, held_out_plane(found.points, coordinates[:, None])),
+        ("circle in a plane", 2, _held_out_r2(found.points, angles, 1)),
+        ("closed curve, 2 harmonics", 4, _held_out_r2(found.points, angles, 2)),
+        ("open curve", len(found) - 1, held_out_line(found.points, coordinates)),
+    ]
+    frame = pd.DataFrame(lines, columns=["shape", "n_dimensions", "r2"])
+    return frame.sort_values("r2", ascending=False, kind="stable", ignore_index=True)
+
+
+def _any_centroids(cloud: Rows | Centroids, by: Any, within: Column | None, order: Sequence[Any] | None) -> Centroids:
+    """Return centroids that may lie on one straight line, which those of a circle may not."""
+    if not isinstance(cloud, Centroids):
+        if by is None:
+            raise TypeError("got no by; wanted the column that holds the labels, for example by='number'.")
+        return centroids(cloud, by, within, order=order)
+    if by is not None or within is not None or order is not None:
+        raise TypeError(
+            "got Centroids together with by, within or order; those belong to centroids(…): leave them out here."
+        )
+    return cloud
+
+
+def _pairs(cloud: Rows | Centroids, by: Any, within: Column | None) -> Centroids:
+    """Return the centroids of each pair of two columns' values."""
+    if isinstance(cloud, Centroids):
+        return _any_centroids(cloud, by, within, None)
+    if isinstance(by, str) or by is None or len(by) != 2:
+        raise TypeError("got no pair of columns for a surface; wanted two, for example by=('hour', 'minute').")
+    rows = checked(cloud)
+    first, second = (rows.column(column, "by") for column in by)
+    pairs = list(dict.fromkeys(zip(first, second, strict=True)))
+    place = {pair: i for i, pair in enumerate(pairs)}
+    found = centroids(cloud, [place[pair] for pair in zip(first, second, strict=True)], within)
+    names = [column if isinstance(column, str) else "label" for column in by]
+    return replace(found, concept=" × ".join(names), labels=tuple(pairs[i] for i in found.labels))
+
+
+def _angles(n: int) -> Floats:
+    angles: Floats = 2 * np.pi * np.arange(n) / n
+    return angles
 
 
 def _plane(found: Centroids, angles: Floats, site: Site) -> Plane:
@@ -206,15 +350,7 @@ def _loop(found: Centroids, angles: Floats, harmonics: int, site: Site, model: M
 def _held_out_r2(points: Floats, angles: Floats, harmonics: int) -> float:
     if 2 * harmonics + 1 > len(points) - 1:
         return float("nan")
-    wrong = total = 0.0
-    for left_out in range(len(points)):
-        rest = np.arange(len(points)) != left_out
-        fitted = FourierLoop(harmonics).fit(points[rest], angles[rest])
-        wrong += ((points[left_out] - fitted.inverse_transform(angles[[left_out]])[0]) ** 2).sum()
-        # the mean must do without the label too, or it would be a better guess than any
-        total += ((points[left_out] - points[rest].mean(axis=0)) ** 2).sum()
-    return float(1 - wrong / total)
-
-
-def _plain(label: object) -> str:
-    return "".join(str(label).split()).casefold()
+    return left_out(
+        points,
+        lambda rest, out: FourierLoop(harmonics).fit(points[rest], angles[rest]).inverse_transform(angles[[out]])[0],
+    )

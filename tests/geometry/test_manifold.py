@@ -106,7 +106,7 @@ def test_a_fit_to_centroids_is_the_fit_to_their_cloud():
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"topology": "torus"}, "got topology='torus'; only 'circle' exists so far: leave topology out."),
+        ({"topology": "torus"}, "got topology='torus'; choose 'circle', 'line' or 'surface'."),
         ({}, "got an array, which does not say where it was read; pass its site, for example site='resid_post.10'."),
     ],
 )
@@ -120,3 +120,46 @@ def test_another_site_than_the_clouds_is_refused():
         ValueError, match=r"^got site='resid_post.9' for rows that were read at resid_post.3; leave site out.$"
     ):
         fit_manifold(planted.months(), "month", site="resid_post.9")
+
+
+def test_the_way_round_is_the_shorter_one():
+    circle = fit_manifold(planted.months(noise=0.0), "month", "template", harmonics=1)
+    points = circle.centroids.points + circle.centroids.centre
+    for source, target, between in ((0, 3, [1, 2]), (1, 10, [0, 11]), (11, 1, [0])):
+        way = circle.path(circle.labels[source], circle.labels[target], 30)
+        passed = np.linalg.norm(way[:, None] - points, axis=2).argmin(axis=1)
+        assert set(passed) == {source, target, *between}
+        np.testing.assert_allclose(way[[0, -1]], points[[source, target]], atol=1e-6)
+        # along the circle and not across
+        np.testing.assert_allclose(np.linalg.norm(way - circle.loop.centre, axis=1), 3, atol=1e-6)
+    half = circle.path("January", "July", 2)
+    np.testing.assert_allclose(half[1], points[3], atol=1e-6)
+    assert circle.neighbours[-1] == (11, 0)
+
+
+def test_another_number_of_harmonics_is_another_circle():
+    circle = fit_manifold(planted.months(), "month", "template")
+    once = circle.with_harmonics(1)
+    assert (once.loop.harmonics, circle.loop.harmonics) == (1, 2)
+    assert once.r2 == circle.r2_with(1)
+    assert once.decode([0.5]).shape == (1, 64)
+    assert circle.provenance.endswith("; Fourier curve of 2 harmonics")
+
+
+@pytest.mark.parametrize("harmonics", [1, 2])
+def test_the_curve_of_a_regular_polygon_is_its_circle(harmonics):
+    circle = fit_manifold(planted.circle(12), range(12), site="resid_post.1", harmonics=harmonics)
+    angles = np.linspace(0, 2 * np.pi, 50)
+    wanted = 3 * np.column_stack([np.cos(angles), np.sin(angles)])
+    np.testing.assert_allclose(circle.decode(angles), wanted, atol=1e-9)
+    # a label left out of a perfect circle is predicted exactly
+    assert circle.r2 == pytest.approx(1)
+
+
+def test_a_double_winding_needs_a_second_harmonic():
+    angles = 2 * np.pi * np.arange(12) / 12
+    shape = np.column_stack([np.cos(angles), np.sin(angles), 2 * np.cos(2 * angles), 2 * np.sin(2 * angles)])
+    rows, labels, groups = planted.labelled(shape, noise=0.1)
+    circle = fit_manifold(rows, labels, groups, site="resid_post.1")
+    assert circle.r2 > 0.9
+    assert circle.r2_with(1) < 0.3
