@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-from benchmarks.pairs import Absent, Machine, Row, Setting, as_json, table
+from benchmarks.pairs import Absent, Machine, Measured, Row, Setting, as_json, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,10 @@ BENCHMARKS = {
     "collect": ("benchmarks.collecting", "rows"),
     "generate": ("benchmarks.generation", "rows"),
     "import": ("benchmarks.importing", "rows"),
+    "homology": ("benchmarks.homology", "rows"),
+    "homology-growth": ("benchmarks.homology", "growth"),
+    "significance": ("benchmarks.significance", "rows"),
+    "embedding": ("benchmarks.embedding", "rows"),
 }
 """By name: module and function. They are imported when they are run, so that one can be measured while another is broken."""
 
@@ -47,7 +51,7 @@ def main() -> int:
     if given.transformer_lens is not None:
         # in front: an environment for the tests has TransformerLens 3
         sys.path.insert(0, str(given.transformer_lens.resolve()))
-    rows: list[Row | Absent] = []
+    rows: list[Row | Absent | Measured] = []
     for name in given.only or BENCHMARKS:
         print(f"{name} …", file=sys.stderr, flush=True)
         for row in _measure(name, Setting(given.quick)):
@@ -60,7 +64,7 @@ def main() -> int:
     return int(any(isinstance(row, Row) and row.agreement is not None and not row.agreement.holds for row in rows))
 
 
-def _measure(name: str, setting: Setting) -> Iterator[Row | Absent]:
+def _measure(name: str, setting: Setting) -> Iterator[Row | Absent | Measured]:
     module, function = BENCHMARKS[name]
     yield from getattr(importlib.import_module(module), function)(setting)
 

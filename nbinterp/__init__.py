@@ -11,13 +11,33 @@ if TYPE_CHECKING:
     from nbinterp.demo.prompts import Concept as Concept
     from nbinterp.experiment import Experiment as Experiment
     from nbinterp.experiment import Generation as Generation
+    from nbinterp.geometry import Preparation as Preparation
+    from nbinterp.geometry import UmapSession as UmapSession
+    from nbinterp.geometry import align as align
     from nbinterp.geometry import centroids as centroids
     from nbinterp.geometry import circle_test as circle_test
     from nbinterp.geometry import circle_tests as circle_tests
+    from nbinterp.geometry import circular_coordinates as circular_coordinates
+    from nbinterp.geometry import clusters as clusters
+    from nbinterp.geometry import compare_shapes as compare_shapes
+    from nbinterp.geometry import correct as correct
+    from nbinterp.geometry import diagrams_across as diagrams_across
+    from nbinterp.geometry import encoding_map as encoding_map
+    from nbinterp.geometry import explore as explore
+    from nbinterp.geometry import faithfulness as faithfulness
     from nbinterp.geometry import fit_manifold as fit_manifold
+    from nbinterp.geometry import intrinsic_dimension as intrinsic_dimension
     from nbinterp.geometry import loop_significance as loop_significance
+    from nbinterp.geometry import mapper as mapper
+    from nbinterp.geometry import neighbor_graph as neighbor_graph
     from nbinterp.geometry import pca as pca
     from nbinterp.geometry import persistence as persistence
+    from nbinterp.geometry import prepare as prepare
+    from nbinterp.geometry import prepare_large as prepare_large
+    from nbinterp.geometry import probe as probe
+    from nbinterp.geometry import reducibility as reducibility
+    from nbinterp.geometry import significance as significance
+    from nbinterp.geometry import toroidal_coordinates as toroidal_coordinates
     from nbinterp.geometry import umap as umap
     from nbinterp.interventions import Ablate as Ablate
     from nbinterp.interventions import Patch as Patch
@@ -25,6 +45,8 @@ if TYPE_CHECKING:
     from nbinterp.interventions import Rotate as Rotate
     from nbinterp.interventions import Scale as Scale
     from nbinterp.interventions import Steer as Steer
+    from nbinterp.methods import SteerReport as SteerReport
+    from nbinterp.methods import steer_report as steer_report
     from nbinterp.metrics import entropy as entropy
     from nbinterp.metrics import kl_divergence as kl_divergence
     from nbinterp.metrics import log_probability as log_probability
@@ -56,16 +78,37 @@ _HOMES = {
     "demo.prompts": ("Concept",),
     "experiment": ("Experiment", "Generation"),
     "geometry": (
+        "Preparation",
+        "UmapSession",
+        "align",
         "centroids",
         "circle_test",
         "circle_tests",
+        "circular_coordinates",
+        "clusters",
+        "compare_shapes",
+        "correct",
+        "diagrams_across",
+        "encoding_map",
+        "explore",
+        "faithfulness",
         "fit_manifold",
+        "intrinsic_dimension",
         "loop_significance",
+        "mapper",
+        "neighbor_graph",
         "pca",
         "persistence",
+        "prepare",
+        "prepare_large",
+        "probe",
+        "reducibility",
+        "significance",
+        "toroidal_coordinates",
         "umap",
     ),
     "interventions": ("Ablate", "Patch", "Project", "Rotate", "Scale", "Steer"),
+    "methods": ("SteerReport", "steer_report"),
     "metrics": ("entropy", "kl_divergence", "log_probability", "logit", "logit_difference", "probability", "rank"),
     "model": ("CollectionStopped", "GenerationStopped", "Model"),
     "results": ("Result",),

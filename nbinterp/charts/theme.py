@@ -47,6 +47,15 @@ def themed(chart: ChartT) -> ChartT:
     return styled
 
 
+def together(rows: Sequence[Sequence[Any]]) -> alt.VConcatChart:
+    """Return themed charts in rows, each with colours of its own; the theme stands once for all."""
+    plain = [[chart.copy() for chart in row] for row in rows]
+    for row in plain:
+        for chart in row:
+            chart.config = alt.Undefined
+    return themed(alt.vconcat(*(alt.hconcat(*row) for row in plain)).resolve_scale(color="independent"))
+
+
 def cyclic_palette(n: int, *, turn: float = 1.0) -> list[str]:
     """Return `n` colours in a cycle, told apart by lightness and blue against yellow alone.
 

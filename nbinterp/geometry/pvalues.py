@@ -1,0 +1,120 @@
+"""p-values of the classes of a diagram against those of null clouds, and how prominent each class is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nbinterp.spaces import Floats
+
+Statistic = Literal["both", "lifetime", "prominence", "ratio"]
+
+MAX_LIKE = 4
+"""At most so many classes of like lifetime are taken for one shape: a torus has two loops, a surface of genus 2 four."""
+
+LIKE = 4.0
+"""Lifetimes within this factor are of a kind."""
+
+FLOOR = 0.1
+"""What a class is compared with lives at least this share of the class's birth."""
+
+
+@dataclass(frozen=True, eq=False)
+class PValues:
+    """p-values of the classes of one diagram, not yet corrected for looks.
+
+    Parameters
+    ----------
+    single : array, ``[class]``
+        Of each class, had it been the only one looked at.
+    family : array, ``[class]``
+        Of any class like it in the diagram: family-wise over the classes.
+    n_null : int
+        Draws compared with.
+    p_lifetime, p_prominence : float
+        Of the longest-lived class; NaN where that was not asked about.
+    threshold : float
+        Lifetime at the ``1 - alpha`` quantile of the null; NaN where lifetimes were not asked about.
+    """
+
+    single: Floats
+    family: Floats
+    n_null: int = 0
+    p_lifetime: float = float("nan")
+    p_prominence: float = float("nan")
+    threshold: float = float("nan")
+
+
+def prominences(pairs: Floats) -> Floats:
+    """Return the prominence of each class, from births and deaths ``[class, 2]``, longest-lived first: ``[class]``.
+
+    That of class j is the largest of lifetime k / lifetime k + 1, for k from j to j + 3 as long as class k lives at least
+    a quarter as long as class j. What comes next counts as at least a tenth of the birth: a lone short-lived class, as
+    small clouds have it, is not prominent because nothing is left to compare it with.
+    """
+    lifetimes = pairs[:, 1] - pairs[:, 0]
+    drops = lifetimes / np.maximum(np.append(lifetimes[1:], 0.0), FLOOR * pairs[:, 0])
+    best: Floats = drops.copy()
+    for further in range(1, min(MAX_LIKE, len(lifetimes))):
+        like = lifetimes[further:] * LIKE >= lifetimes[:-further]
+        best[:-further] = np.where(like, np.maximum(best[:-further], drops[further:]), best[:-further])
+    return best
+
+
+def against_drawn(pairs: Floats, null: Sequence[Floats], statistic: Statistic, alpha: float) -> PValues:
+    """Return p-values of classes ``[class, 2]`` against the classes of null clouds.
+
+    Parameters
+    ----------
+    pairs : array, ``[class, 2]``
+        Births and deaths, longest-lived first.
+    null : sequence of array ``[class, 2]``
+        The same of each null cloud.
+    statistic : {"both", "lifetime", "prominence", "ratio"}
+        What is compared.
+    alpha : float
+        Level of the threshold.
+    """
+    lifetimes, drawn = pairs[:, 1] - pairs[:, 0], [one[:, 1] - one[:, 0] for one in null]
+    every = np.concatenate(drawn)
+    longest = np.array([one.max(initial=0.0) for one in drawn])
+    threshold = float(np.quantile(longest, 1 - alpha, method="higher"))
+    if statistic == "ratio":
+        ratios = [one[:, 1] / one[:, 0] for one in null]
+        single = _share(pairs[:, 1] / pairs[:, 0], np.concatenate(ratios))
+        best = _share(pairs[:, 1] / pairs[:, 0], np.array([one.max(initial=0.0) for one in ratios]))
+        return PValues(single, best, len(null))
+    prominence = prominences(pairs)
+    most = np.array([prominences(one)[0] if len(one) else 0.0 for one in null])
+    single_lifetime, any_lifetime = _share(lifetimes, every), _share(lifetimes, longest)
+    any_prominence = _share(prominence, most)
+    p_lifetime, p_prominence = (float(p[0]) if len(p) else 1.0 for p in (any_lifetime, any_prominence))
+    if statistic == "lifetime":
+        single, best = single_lifetime, any_lifetime
+    elif statistic == "prominence":
+        single, best, threshold = any_prominence, any_prominence, float("nan")
+    else:
+        # had it been the only class looked at, its lifetime would be one of all lifetimes; a drop belongs to the diagram
+        single = np.maximum(single_lifetime, any_prominence)
+        best = np.maximum(any_lifetime, any_prominence)
+    return PValues(single, np.maximum.accumulate(best), len(null), p_lifetime, p_prominence, threshold)
+
+
+def beyond(pairs: Floats, widths: Floats, alpha: float) -> PValues:
+    """Return p-values of classes ``[class, 2]`` against widths ``[draw]`` of a confidence set: a class is beyond it or not."""
+    # one band holds for all classes at once
+    p = _share(pairs[:, 1] - pairs[:, 0], widths)
+    band = float(np.quantile(widths, 1 - alpha, method="higher"))
+    return PValues(p, p, len(widths), float(p[0]) if len(p) else 1.0, threshold=band)
+
+
+def _share(values: Floats, null: Floats) -> Floats:
+    """Return for each value the share of the null, itself included, that reaches it."""
+    reaching = len(null) - np.searchsorted(np.sort(null), values, side="left")
+    share: Floats = (1 + reaching) / (1 + len(null))
+    return share
