@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nbinterp.geometry import fit_manifold as fit_manifold
     from nbinterp.geometry import intrinsic_dimension as intrinsic_dimension
     from nbinterp.geometry import loop_significance as loop_significance
+    from nbinterp.geometry import loop_significances as loop_significances
     from nbinterp.geometry import mapper as mapper
     from nbinterp.geometry import neighbor_graph as neighbor_graph
     from nbinterp.geometry import pca as pca
@@ -95,6 +96,7 @@ _HOMES = {
         "fit_manifold",
         "intrinsic_dimension",
         "loop_significance",
+        "loop_significances",
         "mapper",
         "neighbor_graph",
         "pca",

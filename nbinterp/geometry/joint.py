@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from nbinterp.geometry.multiple import adjusted
 from nbinterp.geometry.nulls import seen_again, uniform_frame

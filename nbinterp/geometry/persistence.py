@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nbinterp.geometry.rows import Column, Rows
-    from nbinterp.geometry.significance import LoopTest
+    from nbinterp.geometry.significance import Significance
     from nbinterp.sites import Site
     from nbinterp.spaces import Floats
 
@@ -196,7 +196,7 @@ class Diagram:
         lines = [(f"H{dimension}.{i}", row) for i, some in enumerate(rows) for row in some]
         return pd.DataFrame(lines, columns=["class_id", "row"])
 
-    def chart(self, test: LoopTest | None = None) -> alt.LayerChart:
+    def chart(self, test: Significance | None = None) -> alt.LayerChart:
         """Return a persistence diagram, with the line that a loop has to pass where a test is given."""
         from nbinterp.charts.diagrams import persistence_chart
 

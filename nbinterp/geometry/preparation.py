@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.utils.validation import check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits
 
 from nbinterp.geometry.rows import Checked, Column, Rows, centre_within, checked
 
@@ -231,7 +232,9 @@ class Preparation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             return
         if self.landmark_method == "k-means":
             make = KMeans if len(scores) <= MANY else MiniBatchKMeans
-            self.landmarks_ = make(self.landmarks, n_init=1, random_state=self.seed).fit(scores).cluster_centers_
+            # its threads would wait for one another longer than they work
+            with threadpool_limits(1):
+                self.landmarks_ = make(self.landmarks, n_init=1, random_state=self.seed).fit(scores).cluster_centers_
         else:
             rng = np.random.default_rng(self.seed)
             chosen = (

@@ -137,10 +137,6 @@ class Significance:
         return "\n".join([f"Significance: {self.verdict}", *(f"  {r}" for r in (*self.reasons, self.provenance))])
 
 
-LoopTest = Significance
-"""The name under which the package has exported it."""
-
-
 def loop_significance(
     diagram: Diagram | Rows,
     *,

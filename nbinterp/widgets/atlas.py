@@ -46,7 +46,7 @@ class Atlas(Chart):
         The rows that are selected, all that are drawn when nothing is; set by the page. Observe it to follow the hand.
     rows : DataFrame
         What the pictures show: one line a row, with its coordinates.
-    loops : LoopTest
+    loops : Significance
         Whether the cloud's longest-lived loop is more than noise.
 
     Raises
