@@ -226,41 +226,28 @@ class Passes:
     def moments(self, groups: Integers, offsets: Floats | None) -> Moments:
         """Return the moments of the rows, offsets subtracted."""
         width = self.rows.shape[1]
-        total = Moments(0, np.zeros(width), np.zeros((width, width)))
-
-        def take(start: int, stop: int, found: Moments) -> None:
-            nonlocal total
-            total += found
-
-        self.run(
-            "mean and covariance",
-            _moments,
-            take,
-            along=(groups,),
-            shared=(offsets,),
-            merge=_added,
-            held=3 * 8 * width**2,
-        )
+        nothing = Moments(0, np.zeros(width), np.zeros((width, width)))
+        total: Moments = self._total("mean and covariance", _moments, nothing, groups, offsets)
         return total
 
     def squares(self, groups: Integers, offsets: Floats | None) -> Floats:
         """Return Σ xᵢ² xⱼ² over the rows x, offsets subtracted: ``[feature, feature]``."""
         width = self.rows.shape[1]
-        total = np.zeros((width, width))
+        total: Floats = self._total("parallel analysis", _squares, np.zeros((width, width)), groups, offsets)
+        return total
 
-        def take(start: int, stop: int, found: Floats) -> None:
+    def _total(
+        self, what: str, function: Callable[..., Any], nothing: Any, groups: Integers, offsets: Floats | None
+    ) -> Any:
+        """Return the sum of what a function gives of each chunk, `nothing` being the sum of none."""
+        total = nothing
+
+        def take(start: int, stop: int, found: Any) -> None:
             nonlocal total
             total += found
 
-        self.run(
-            "parallel analysis",
-            _squares,
-            take,
-            along=(groups,),
-            shared=(offsets,),
-            merge=_added,
-            held=3 * 8 * width**2,
-        )
+        held = 3 * 8 * self.rows.shape[1] ** 2
+        self.run(what, function, take, along=(groups,), shared=(offsets,), merge=_added, held=held)
         return total
 
     def scores(

@@ -423,18 +423,26 @@ def _provenance(source: Checked, within: str, preparation: Preparation, n_rows: 
 def _principal(centred: Floats, k: int) -> tuple[Floats, Floats]:
     """Return the k largest variances and their directions ``[k, n_features]``, from the smaller of the two Gram matrices."""
     n, d = centred.shape
-    gram = centred @ centred.T if n < d else centred.T @ centred
-    values, vectors = eigh(gram, subset_by_index=[len(gram) - k, len(gram) - 1])
-    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+    values, vectors = leading(centred @ centred.T if n < d else centred.T @ centred, k)
     if n < d:
         lengths = np.sqrt(values)
         vectors = centred.T @ (vectors / np.where(lengths > 0, lengths, 1))
         # directions beyond the rank are noise of rounding: made orthonormal, in the order of variance
         vectors = np.linalg.qr(vectors)[0]
-    directions: Floats = vectors.T
-    # the same sign on every machine
-    largest = directions[np.arange(k), np.abs(directions).argmax(axis=1)]
-    return values / (n - 1), directions * np.where(largest < 0, -1.0, 1.0)[:, None]
+    return values / (n - 1), signed(vectors.T)
+
+
+def leading(matrix: Floats, k: int) -> tuple[Floats, Floats]:
+    """Return the k largest eigenvalues of a covariance or Gram matrix, none below 0, and their vectors ``[n, k]``."""
+    values, vectors = eigh(matrix, subset_by_index=[len(matrix) - k, len(matrix) - 1])
+    return np.maximum(values[::-1], 0), vectors[:, ::-1]
+
+
+def signed(directions: Floats) -> Floats:
+    """Return directions ``[k, n_features]`` whose largest entry is positive: the same on every machine."""
+    largest = directions[np.arange(len(directions)), np.abs(directions).argmax(axis=1)]
+    turned: Floats = directions * np.where(largest < 0, -1.0, 1.0)[:, None]
+    return turned
 
 
 def _outstanding(centred: Floats, variances: Floats, rng: np.random.Generator) -> int:

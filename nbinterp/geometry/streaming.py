@@ -11,7 +11,15 @@ from scipy.linalg import eigh
 from sklearn.metrics import pairwise_distances_argmin_min
 
 from nbinterp.geometry.passes import Moments, Passes, Progress
-from nbinterp.geometry.preparation import PARALLEL_DRAWS, Components, Preparation, Prepared, _provenance
+from nbinterp.geometry.preparation import (
+    PARALLEL_DRAWS,
+    Components,
+    Preparation,
+    Prepared,
+    _provenance,
+    leading,
+    signed,
+)
 from nbinterp.geometry.rows import MIN_FEATURES_FOR_NORMS, Checked, Column, Rows
 
 if TYPE_CHECKING:
@@ -373,7 +381,8 @@ def _fitted(
     covariance, n = moments.covariance, wanted.n_components
     total = float(np.trace(covariance))
     most = n if isinstance(n, int) else min(max_components, len(covariance), moments.count)
-    variances, directions = _axes(covariance, most)
+    variances, vectors = leading(covariance, most)
+    directions = signed(vectors.T)
     keep, cut = most, ""
     if isinstance(n, float):
         # rounding must not ask for a component more
@@ -406,14 +415,6 @@ def _of_sample(source: Checked, rows: Floats, fitted: Preparation, within: str) 
     return Prepared(
         points, point_of_row, rows, scores, source, fitted, deduplicate=True, within=within, provenance=provenance
     )
-
-
-def _axes(covariance: Floats, k: int) -> tuple[Floats, Floats]:
-    """Return the k largest variances and their directions ``[k, feature]``, with the signs that `Preparation` gives them."""
-    values, vectors = eigh(covariance, subset_by_index=[len(covariance) - k, len(covariance) - 1])
-    directions: Floats = vectors[:, ::-1].T
-    largest = directions[np.arange(k), np.abs(directions).argmax(axis=1)]
-    return np.maximum(values[::-1], 0), directions * np.where(largest < 0, -1.0, 1.0)[:, None]
 
 
 def _flipped(variances: Floats, spread: Floats, k: int, rng: np.random.Generator) -> Floats:
