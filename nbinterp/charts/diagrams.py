@@ -47,24 +47,27 @@ def drawn_classes(frame: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     return drawn, end
 
 
-def diagonal(end: float, threshold: float | None) -> alt.LayerChart:
-    """Return the diagonal, and a dashed line `threshold` above it where one is given."""
+def diagonal(end: float, threshold: float = 0.0, ratio: float = 1.0) -> alt.LayerChart:
+    """Return the diagonal, and what noise stays below, where that is given: a dashed line `threshold` above it, and of slope `ratio`."""
     lines = pd.DataFrame({"x": [0.0, end], "y": [0.0, end]})
     layers = [alt.Chart(inline(lines)).mark_line(color=INK, strokeWidth=1).encode(alt.X("x:Q"), alt.Y("y:Q"))]
-    if threshold is not None and threshold < end:
-        above = pd.DataFrame({"x": [0.0, end - threshold], "y": [threshold, end]})
+    if (threshold > 0 or ratio > 1) and threshold < end:
+
+        def reached(y: float) -> float:
+            return min(y - threshold, y / ratio)
+
+        # a class must live long, and long for its birth
+        bend = threshold / (ratio - 1) if ratio > 1 else end
+        corner = [bend * ratio] if bend * ratio < end else []
+        heights = [threshold, *corner, end]
+        above = pd.DataFrame({"x": [reached(y) for y in heights], "y": heights})
         dashed = (
             alt.Chart(inline(above))
             .mark_line(color=INK, strokeWidth=1, strokeDash=[5, 4])
             .encode(alt.X("x:Q"), alt.Y("y:Q"))
         )
-        high = pd.DataFrame(
-            {
-                "x": [0.75 * (end - threshold)],
-                "y": [threshold + 0.75 * (end - threshold)],
-                "text": ["noise stays below"],
-            }
-        )
+        middle = threshold + 0.75 * (end - threshold)
+        high = pd.DataFrame({"x": [reached(middle)], "y": [middle], "text": ["noise stays below"]})
         words = alt.Chart(inline(high)).mark_text(align="right", dx=-8, dy=-4, fontSize=11, color=INK)
         layers += [dashed, words.encode(alt.X("x:Q"), alt.Y("y:Q"), alt.Text("text:N"))]
     return alt.layer(*layers)
@@ -96,7 +99,13 @@ def class_tooltips() -> list[alt.Tooltip]:
 
 
 def persistence_chart(
-    frame: pd.DataFrame, *, threshold: float | None = None, title: str = "", subtitle: str = "", size: int = 340
+    frame: pd.DataFrame,
+    *,
+    threshold: float = 0.0,
+    ratio: float = 1.0,
+    title: str = "",
+    subtitle: str = "",
+    size: int = 340,
 ) -> alt.LayerChart:
     """Return a persistence diagram; a loop far above the diagonal lives long.
 
@@ -104,8 +113,8 @@ def persistence_chart(
     ----------
     frame : DataFrame
         What `Diagram.frame` gives.
-    threshold : float, optional
-        Lifetime that noise of the same covariance does not reach: a dashed line.
+    threshold, ratio : float
+        Lifetime, and death / birth, that noise of the same covariance does not reach: a dashed line.
     title, subtitle : str
         Above the chart.
     size : int
@@ -116,7 +125,7 @@ def persistence_chart(
     points = alt.Chart(inline(drawn)).mark_point(size=70, filled=True, opacity=0.85)
     points = points.encode(**class_encoding(drawn, end), tooltip=class_tooltips())
     heading = alt.TitleParams(text=title, subtitle=[line for line in (subtitle, note) if line])
-    return themed(alt.layer(diagonal(end, threshold), points, width=size, height=size, title=heading))
+    return themed(alt.layer(diagonal(end, threshold, ratio), points, width=size, height=size, title=heading))
 
 
 def bar_chart(frame: pd.DataFrame, *, title: str = "", subtitle: str = "", size: int = 340) -> alt.VConcatChart:

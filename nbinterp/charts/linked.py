@@ -40,7 +40,8 @@ def linked_views(
     *,
     color: str,
     cyclic: bool = False,
-    threshold: float | None = None,
+    threshold: float = 0.0,
+    ratio: float = 1.0,
     size: int = 265,
 ) -> alt.HConcatChart:
     """Return PCA, UMAP and persistence diagram side by side, linked by their selections.
@@ -60,8 +61,8 @@ def linked_views(
         Column of `rows` to colour by.
     cyclic : bool
         Labels go round, in their order of appearance.
-    threshold : float, optional
-        Lifetime that noise does not reach, for the diagram.
+    threshold, ratio : float
+        Lifetime, and death / birth, that noise does not reach, for the diagram.
     size : int
         Width and height of a view in pixels.
 
@@ -138,7 +139,7 @@ def linked_views(
     )
     picked["tooltip"] = [*class_tooltips(), alt.Tooltip("n_selected:Q", title="of them selected")]
     lit = lit.encode(**encoding, **picked)
-    diagram = alt.layer(diagonal(end, threshold), every, lit, **frame)
+    diagram = alt.layer(diagonal(end, threshold, ratio), every, lit, **frame)
 
     datasets = {"rows": records(row_data), "classes": records(drawn), "members": records(member_data)}
     chart = alt.hconcat(pca, umap, diagram, spacing=24, datasets=datasets).resolve_scale(

@@ -8,7 +8,7 @@ from nbinterp.geometry.dimension import IntrinsicDimension, intrinsic_dimension
 from nbinterp.geometry.distances import distances
 from nbinterp.geometry.embedding import Embedding, pca, umap
 from nbinterp.geometry.encoding import EncodingMap, encoding_map
-from nbinterp.geometry.explore import Exploration, ExplorationStopped, Report, explore
+from nbinterp.geometry.explore import explore
 from nbinterp.geometry.faithfulness import Faithfulness, faithfulness
 from nbinterp.geometry.fourier import FourierLoop
 from nbinterp.geometry.joint import loop_significances
@@ -22,6 +22,7 @@ from nbinterp.geometry.persistence import Diagram, persistence
 from nbinterp.geometry.preparation import Preparation, Prepared, prepare
 from nbinterp.geometry.probes import ProbeReport, probe
 from nbinterp.geometry.reducibility import Reducibility, reducibility
+from nbinterp.geometry.report import Exploration, ExplorationStopped, Report
 from nbinterp.geometry.significance import Significance, loop_significance, significance
 from nbinterp.geometry.spline import Line, SplineCurve
 from nbinterp.geometry.streaming import LargePrepared, nearest_rows, prepare_large

@@ -12,6 +12,7 @@ from sklearn.cluster import HDBSCAN
 from sklearn.metrics import adjusted_rand_score, silhouette_samples
 
 from nbinterp.geometry.dimension import projected
+from nbinterp.geometry.multiple import enough_draws
 from nbinterp.spaces import Direction
 
 if TYPE_CHECKING:
@@ -234,12 +235,7 @@ def clusters(
     counts 0. A Gaussian is one hump; a ring is none and yet has no clusters. So p speaks against a single hump, and
     the stability of each cluster for the cluster. Names: hypergeometric tests of each value of each column.
     """
-    if not 0 < alpha < 1 or looks < 1:
-        raise ValueError(f"got alpha={alpha}, looks={looks}; wanted alpha between 0 and 1 and at least 1 look.")
-    if looks / (n_null + 1) > alpha:
-        raise ValueError(
-            f"got n_null={n_null}, which cannot reach p ≤ {alpha:g} after {looks} looks; wanted at least {int(np.ceil(looks / alpha)) - 1}."
-        )
+    enough_draws(n_null, alpha, looks)
     prepared = projected(cloud, n_components, within=within, max_norm_ratio=max_norm_ratio, seed=seed)
     points = prepared.points
     n = len(points)

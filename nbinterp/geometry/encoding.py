@@ -21,6 +21,7 @@ from nbinterp.geometry.crossvalidation import (
     task_of,
 )
 from nbinterp.geometry.labels import centroids
+from nbinterp.geometry.multiple import enough_draws
 from nbinterp.geometry.preparation import Preparation, Prepared
 from nbinterp.geometry.probes import MIN_GAIN, groups_of
 from nbinterp.geometry.rows import centre_within, checked
@@ -190,11 +191,7 @@ def encoding_map(
     for what, given in (("kinds", kinds), ("orders", orders)):
         if unknown := [name for name in given or () if name not in names]:
             raise LookupError(f"got {what} of {unknown[0]!r}, which is not among attributes: {', '.join(names)}.")
-    if not 0 < alpha < 1 or len(names) / (n_permutations + 1) > alpha:
-        raise ValueError(
-            f"got n_permutations={n_permutations}, which cannot reach p ≤ {alpha:g} for {len(names)} attributes; "
-            f"wanted at least {int(np.ceil(len(names) / alpha)) - 1}."
-        )
+    enough_draws(n_permutations, alpha, len(names), name="n_permutations")
     first, kept, rows = _same_rows(sources, within)
     for values in rows.values():
         check_rows(values)

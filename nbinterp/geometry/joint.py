@@ -12,7 +12,7 @@ from nbinterp.geometry.multiple import adjusted
 from nbinterp.geometry.nulls import seen_again, uniform_frame
 from nbinterp.geometry.persistence import loop_pairs
 from nbinterp.geometry.preparation import Components, prepare
-from nbinterp.geometry.pvalues import prominences
+from nbinterp.geometry.pvalues import death_over_birth, prominences
 from nbinterp.geometry.rows import checked
 from nbinterp.geometry.significance import MIN_POINTS, MIN_PROMINENCE
 
@@ -51,8 +51,8 @@ def loop_significances(
     Returns
     -------
     DataFrame
-        One line a site: ``site``, ``lifetime``, ``prominence``, ``p`` (lifetime and prominence against Gaussians of the same
-        covariance, uncorrected), ``p_holm`` (Holm's correction), ``p_joint`` (the share of null clouds that do as well at *any* site),
+        One line a site: ``site``, ``lifetime``, ``prominence``, ``ratio`` (death / birth), ``p`` (the largest of the p-values of these
+        three against Gaussians of the same covariance, uncorrected), ``p_holm`` (Holm's correction), ``p_joint`` (the share of null clouds that do as well at *any* site),
         ``verdict`` (from ``p_joint`` and the prominence).
 
     Raises
@@ -66,7 +66,7 @@ def loop_significances(
     Gaussian over all sites together this changes nothing of their distribution; so it keeps how sites resemble each other, and the largest
     statistic over sites, compared with those of the draws, holds the chance of any false loop under `alpha`
     (max-T: Westfall and Young 1993) without paying for layers that repeat each other. The statistic of a site is the
-    smaller of the logarithms of lifetime and prominence, each in standard deviations from its mean over the draws.
+    smallest of the logarithms of lifetime, prominence and death / birth, each in standard deviations from its mean over the draws.
     """
     named = clouds if not hasattr(clouds, "sites") else {str(site): clouds[str(site)] for site in clouds.sites}
     if not named:
@@ -102,18 +102,18 @@ def loop_significances(
     ends = np.cumsum([one.scores.shape[1] for one in prepared])[:-1]
     _, s, axes = np.linalg.svd(together, full_matrices=False)
     factor = (s[:, None] * axes)[s > s[0] * 1e-9]
-    # lifetime and prominence, the clouds' own in front: [statistic, site, draw]
-    sizes = np.empty((2, len(sites), n_null + 1))
+    # lifetime, prominence and death / birth, the clouds' own in front: [statistic, site, draw]
+    sizes = np.empty((3, len(sites), n_null + 1))
     sizes[:, :, 0] = np.transpose([_size(loop_pairs(one.points)) for one in prepared])
     with threadpool_limits(1):
         for i in range(n_null):
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,)))
             drawn = np.split(uniform_frame(len(together), len(factor), rng) @ factor, ends, axis=1)
             points = drawn if landmarks is None else [seen_again(*pair) for pair in zip(prepared, drawn, strict=True)]
-            sizes[:, :, i + 1] = np.transpose([_size(loop_pairs(one)) for one in points])
+            sizes[:, :, i + 1] = np.transpose([_size(loop_pairs(one), any_ratio=True) for one in points])
             if progress is not None:
                 progress(i + 1, n_null)
-    p = np.max([_reached(sizes[0])[:, 0], _reached(sizes[1])[:, 0]], axis=0)
+    p = np.max([_reached(one)[:, 0] for one in sizes], axis=0)
     height = _height(sizes)
     best = height.max(axis=0)
     p_joint = np.array([(best >= own - 1e-12).mean() for own in height[:, 0]])
@@ -125,6 +125,7 @@ def loop_significances(
             "site": list(sites),
             "lifetime": sizes[0, :, 0],
             "prominence": prominence,
+            "ratio": sizes[2, :, 0],
             "p": p,
             "p_holm": adjusted(p, "holm"),
             "p_joint": p_joint,
@@ -133,8 +134,16 @@ def loop_significances(
     )
 
 
-def _size(loops: Floats) -> tuple[float, float]:
-    return (float(loops[0, 1] - loops[0, 0]), float(prominences(loops)[0])) if len(loops) else (0.0, 0.0)
+def _size(loops: Floats, *, any_ratio: bool = False) -> tuple[float, float, float]:
+    """Return lifetime, prominence and death / birth of the longest-lived loop, or the largest ratio of any, as `against_drawn` has it."""
+    if not len(loops):
+        return 0.0, 0.0, 0.0
+    ratios = death_over_birth(loops)
+    return (
+        float(loops[0, 1] - loops[0, 0]),
+        float(prominences(loops)[0]),
+        float(ratios.max() if any_ratio else ratios[0]),
+    )
 
 
 def _reached(values: Floats) -> Floats:
@@ -146,7 +155,7 @@ def _reached(values: Floats) -> Floats:
 
 
 def _height(sizes: Floats) -> Floats:
-    """Return the statistic ``[site, draw]``: the smaller of both, in standard deviations over the draws."""
+    """Return the statistic ``[site, draw]``: the smallest of all, in standard deviations over the draws."""
     # a draw without any loop is far below all others, but must not decide their spread
     logs = np.log(np.maximum(sizes, 1e-3 * sizes.max(axis=2, keepdims=True).clip(1e-300)))
     spread = logs.std(axis=2, keepdims=True)

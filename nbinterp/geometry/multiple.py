@@ -125,6 +125,34 @@ def correct(
     )
 
 
+def enough_draws(n_draws: int | None, alpha: float, looks: int = 1, *, name: str = "n_null") -> None:
+    """Refuse a level that is none, and draws so few that no p can reach it after a correction for looks.
+
+    Parameters
+    ----------
+    n_draws : int or None
+        Draws from the null, of which the smallest p is 1 / (n_draws + 1); None where nothing is drawn.
+    alpha : float
+        Level of the test.
+    looks : int
+        What p is multiplied by.
+    name : str
+        What the caller calls its draws.
+
+    Raises
+    ------
+    ValueError
+        In one sentence that says how many are wanted.
+    """
+    if not 0 < alpha < 1 or looks < 1:
+        raise ValueError(f"got alpha={alpha}, looks={looks}; wanted alpha between 0 and 1 and at least 1 look.")
+    if n_draws is not None and looks / (n_draws + 1) > alpha:
+        raise ValueError(
+            f"got {name}={n_draws}, which cannot reach p ≤ {alpha:g} after {looks} looks; "
+            f"wanted at least {int(np.ceil(looks / alpha)) - 1}."
+        )
+
+
 def _adjusted(p: Floats, method: Correction) -> Floats:
     if method == "bonferroni":
         return np.minimum(1.0, len(p) * p)

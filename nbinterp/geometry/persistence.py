@@ -200,9 +200,13 @@ class Diagram:
         """Return a persistence diagram, with the line that a loop has to pass where a test is given."""
         from nbinterp.charts.diagrams import persistence_chart
 
-        threshold = None if test is None else test.lifetime_threshold
+        threshold, ratio = (0.0, 1.0) if test is None else test.limits
         return persistence_chart(
-            self.frame(), threshold=threshold, title="Persistence diagram", subtitle=self._what_was_seen()
+            self.frame(),
+            threshold=threshold,
+            ratio=ratio,
+            title="Persistence diagram",
+            subtitle=self._what_was_seen(),
         )
 
     def barcode(self) -> alt.VConcatChart:

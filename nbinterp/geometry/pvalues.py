@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from nbinterp.spaces import Floats
 
-Statistic = Literal["both", "lifetime", "prominence", "ratio"]
+Statistic = Literal["all", "lifetime", "prominence", "ratio"]
 
 MAX_LIKE = 4
 """At most so many classes of like lifetime are taken for one shape: a torus has two loops, a surface of genus 2 four."""
@@ -36,10 +36,10 @@ class PValues:
         Of any class like it in the diagram: family-wise over the classes.
     n_null : int
         Draws compared with.
-    p_lifetime, p_prominence : float
+    p_lifetime, p_prominence, p_ratio : float
         Of the longest-lived class; NaN where that was not asked about.
-    threshold : float
-        Lifetime at the ``1 - alpha`` quantile of the null; NaN where lifetimes were not asked about.
+    threshold, ratio_threshold : float
+        Lifetime, and death / birth, at the ``1 - alpha`` quantile of the null; NaN where these were not asked about.
     """
 
     single: Floats
@@ -47,7 +47,9 @@ class PValues:
     n_null: int = 0
     p_lifetime: float = float("nan")
     p_prominence: float = float("nan")
+    p_ratio: float = float("nan")
     threshold: float = float("nan")
+    ratio_threshold: float = float("nan")
 
 
 def prominences(pairs: Floats) -> Floats:
@@ -75,34 +77,39 @@ def against_drawn(pairs: Floats, null: Sequence[Floats], statistic: Statistic, a
         Births and deaths, longest-lived first.
     null : sequence of array ``[class, 2]``
         The same of each null cloud.
-    statistic : {"both", "lifetime", "prominence", "ratio"}
-        What is compared.
+    statistic : {"all", "lifetime", "prominence", "ratio"}
+        What is compared; "all" takes the largest of the three p-values.
     alpha : float
         Level of the threshold.
     """
-    lifetimes, drawn = pairs[:, 1] - pairs[:, 0], [one[:, 1] - one[:, 0] for one in null]
-    every = np.concatenate(drawn)
-    longest = np.array([one.max(initial=0.0) for one in drawn])
-    threshold = float(np.quantile(longest, 1 - alpha, method="higher"))
-    if statistic == "ratio":
-        ratios = [one[:, 1] / one[:, 0] for one in null]
-        single = _share(pairs[:, 1] / pairs[:, 0], np.concatenate(ratios))
-        best = _share(pairs[:, 1] / pairs[:, 0], np.array([one.max(initial=0.0) for one in ratios]))
-        return PValues(single, best, len(null))
-    prominence = prominences(pairs)
-    most = np.array([prominences(one)[0] if len(one) else 0.0 for one in null])
-    single_lifetime, any_lifetime = _share(lifetimes, every), _share(lifetimes, longest)
-    any_prominence = _share(prominence, most)
-    p_lifetime, p_prominence = (float(p[0]) if len(p) else 1.0 for p in (any_lifetime, any_prominence))
-    if statistic == "lifetime":
-        single, best = single_lifetime, any_lifetime
-    elif statistic == "prominence":
-        single, best, threshold = any_prominence, any_prominence, float("nan")
-    else:
-        # had it been the only class looked at, its lifetime would be one of all lifetimes; a drop belongs to the diagram
-        single = np.maximum(single_lifetime, any_prominence)
-        best = np.maximum(any_lifetime, any_prominence)
-    return PValues(single, np.maximum.accumulate(best), len(null), p_lifetime, p_prominence, threshold)
+    lifetimes, lived = pairs[:, 1] - pairs[:, 0], [one[:, 1] - one[:, 0] for one in null]
+    # (classes [class], every class of the null, the best one of each null cloud); a drop belongs to a diagram as a whole
+    prominent = np.array([prominences(one)[0] if len(one) else 0.0 for one in null])
+    ratios = [death_over_birth(one) for one in null]
+    compared = {
+        "lifetime": (lifetimes, np.concatenate(lived), _best(lived)),
+        "prominence": (prominences(pairs), prominent, prominent),
+        "ratio": (death_over_birth(pairs), np.concatenate(ratios), _best(ratios)),
+    }
+    asked = list(compared) if statistic == "all" else [statistic]
+    single = np.max([_share(compared[one][0], compared[one][1]) for one in asked], axis=0)
+    family = {one: _share(compared[one][0], compared[one][2]) for one in asked}
+    p_any = {f"p_{one}": float(p[0]) if len(p) else 1.0 for one, p in family.items()}
+    limits = {"threshold": "lifetime", "ratio_threshold": "ratio"}
+    thresholds = {
+        name: float(np.quantile(compared[one][2], 1 - alpha, method="higher"))
+        for name, one in limits.items()
+        if one in asked
+    }
+    worst = np.max(list(family.values()), axis=0)
+    return PValues(single, np.maximum.accumulate(worst), len(null), **p_any, **thresholds)
+
+
+def death_over_birth(pairs: Floats) -> Floats:
+    """Return death / birth of each class ``[class, 2]``: ``[class]``, infinite for one that is born at 0."""
+    with np.errstate(divide="ignore"):
+        ratio: Floats = pairs[:, 1] / pairs[:, 0]
+    return ratio
 
 
 def beyond(pairs: Floats, widths: Floats, alpha: float) -> PValues:
@@ -111,6 +118,10 @@ def beyond(pairs: Floats, widths: Floats, alpha: float) -> PValues:
     p = _share(pairs[:, 1] - pairs[:, 0], widths)
     band = float(np.quantile(widths, 1 - alpha, method="higher"))
     return PValues(p, p, len(widths), float(p[0]) if len(p) else 1.0, threshold=band)
+
+
+def _best(null: Sequence[Floats]) -> Floats:
+    return np.array([one.max(initial=0.0) for one in null])
 
 
 def _share(values: Floats, null: Floats) -> Floats:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kurtosis
 
+from nbinterp.geometry.multiple import enough_draws
 from nbinterp.geometry.preparation import prepare
 
 if TYPE_CHECKING:
@@ -163,12 +164,7 @@ def reducibility(
     larger p counts, since either alone gives too many small ones. M is found by trying every strip of a fine grid, where the paper climbs a smoothed version of it.
     Points in few places raise M: seven clusters in a circle have 0.29, four 0.5.
     """
-    if not 0 < alpha < 1 or looks < 1:
-        raise ValueError(f"got alpha={alpha}, looks={looks}; wanted alpha between 0 and 1 and at least 1 look.")
-    if looks / (n_null + 1) > alpha:
-        raise ValueError(
-            f"got n_null={n_null}, which cannot reach p ≤ {alpha:g} after {looks} looks; wanted at least {int(np.ceil(looks / alpha)) - 1}."
-        )
+    enough_draws(n_null, alpha, looks)
     prepared = prepare(cloud, 2, within=within, max_norm_ratio=max_norm_ratio, seed=seed)
     points, where = _in_plane(prepared, plane)
     n = len(points)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from nbinterp.geometry.multiple import enough_draws
 from nbinterp.geometry.nulls import MIN_CLASSES, Null, bottleneck, draws, subsample_distances, universal_p
 from nbinterp.geometry.persistence import Diagram, persistence
 from nbinterp.geometry.preparation import Prepared
-from nbinterp.geometry.pvalues import PValues, Statistic, against_drawn, beyond, prominences
+from nbinterp.geometry.pvalues import PValues, Statistic, against_drawn, beyond, death_over_birth, prominences
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +37,8 @@ BINS = 36
 """Angular bins of 10° for the occupancy of a loop."""
 
 STATISTICS: dict[Null, tuple[Statistic, ...]] = {
-    "gaussian": ("both", "lifetime", "prominence", "ratio"),
-    "permutation": ("both", "lifetime", "prominence", "ratio"),
+    "gaussian": ("all", "lifetime", "prominence", "ratio"),
+    "permutation": ("all", "lifetime", "prominence", "ratio"),
     "universal": ("ratio",),
     "bootstrap": ("lifetime",),
     "subsampling": ("lifetime",),
@@ -70,13 +71,14 @@ class Significance:
         The largest quotient of a lifetime to the next one, among the longest-lived class and those that live at least a
         quarter as long, four at most (see `prominences`). A circle has its drop after the first class, a torus or
         a figure-eight after the second.
-    p_lifetime, p_prominence : float
-        Share of the null draws (and the cloud itself) whose longest lifetime, or prominence, reaches as much; NaN where
-        these were not asked about.
+    p_lifetime, p_prominence, p_ratio : float
+        Share of the null draws (and the cloud itself) whose longest lifetime, or prominence, or largest death / birth, reaches
+        that of the longest-lived class; NaN where these were not asked about.
     p : float
         Of any class at all: the chance that noise has a class like the best one here, times `looks`.
-    lifetime_threshold : float
-        Lifetime that a class must exceed at level `alpha`, in the units of the activations; NaN where there is none.
+    lifetime_threshold, ratio_threshold : float
+        Lifetime, in the units of the activations, and death / birth that a class must exceed at level `alpha`; NaN where there
+        is none.
     occupancy, occupancy_expected : float
         Share of 36 directions, seen from the middle of the longest-lived loop, in which there is a row, and the share
         that as many rows spread evenly would fill. A loop of clusters fills far fewer. NaN for cavities.
@@ -105,8 +107,10 @@ class Significance:
     prominence: float
     p_lifetime: float
     p_prominence: float
+    p_ratio: float
     p: float
     lifetime_threshold: float
+    ratio_threshold: float
     occupancy: float
     occupancy_expected: float
     largest_gap: float
@@ -129,9 +133,15 @@ class Significance:
         left_out = ("classes", "reasons", "diagram", "provenance")
         return pd.DataFrame([{name: value for name, value in vars(self).items() if name not in left_out}])
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Lifetime and death / birth that a class must exceed; 0 and 1, which all do, where there is no such limit."""
+        lifetime, ratio = self.lifetime_threshold, self.ratio_threshold
+        return lifetime if np.isfinite(lifetime) else 0.0, ratio if np.isfinite(ratio) else 1.0
+
     def chart(self) -> alt.LayerChart:
-        """Return the persistence diagram with the line that a loop has to pass."""
-        return self.diagram.chart(self if self.dimension == 1 and np.isfinite(self.lifetime_threshold) else None)
+        """Return the persistence diagram with the line that a class has to pass: long-lived, and long-lived for its birth."""
+        return self.diagram.chart(self if self.dimension == 1 else None)
 
     def __repr__(self) -> str:
         return "\n".join([f"Significance: {self.verdict}", *(f"  {r}" for r in (*self.reasons, self.provenance))])
@@ -145,7 +155,7 @@ def loop_significance(
     looks: int = 1,
     seed: int = 0,
 ) -> Significance:
-    """Test the loops of a cloud by lifetime and prominence against Gaussians: `significance` with its defaults."""
+    """Test the loops of a cloud against Gaussians: `significance` with its defaults."""
     return significance(diagram, n_null=n_null, alpha=alpha, looks=looks, seed=seed)
 
 
@@ -164,9 +174,11 @@ def significance(
 ) -> Significance:
     """Test which loops or cavities of a cloud are more than noise, and whether there is any at all.
 
-    Each null cloud has as many rows, goes through the same landmarks, and gives its own longest lifetime and
-    prominence. By default both must be rare: lifetime alone calls two thirds of random sets of real tokens a loop.
-    docs/significance.md has the measured rates of false positives and the power of every choice.
+    Each null cloud has as many rows, goes through the same landmarks, and gives its own longest lifetime, prominence and
+    largest death / birth. By default all three must be rare. Each is fooled by something: a few far rows enclose a long-lived
+    and prominent loop, but one that is born late; rows that nearly coincide make a large ratio, but a short life.
+    Lifetime alone calls two thirds of random sets of real tokens a loop. docs/significance.md has the measured rates of false
+    positives and the power of every choice.
 
     Parameters
     ----------
@@ -183,9 +195,9 @@ def significance(
         and covers too seldom (measured). "subsampling" takes Hausdorff distances of subsamples (Fasy, Lecci, Rinaldo,
         Wasserman, Balakrishnan, Singh 2014, Annals of Statistics 42, section 4), covers, and needs thousands of rows with hardly
         any noise.
-    statistic : {"both", "lifetime", "prominence", "ratio"}, optional
-        What is compared: the lifetime, the prominence, the larger p of these two ("both", the default for clouds drawn), or death / birth (the only one for
-        "universal"). "bootstrap" knows lifetimes only.
+    statistic : {"all", "lifetime", "prominence", "ratio"}, optional
+        What is compared: the lifetime, the prominence, death / birth (the only one for "universal"), or the largest p of the three
+        ("all", the default for clouds drawn). "bootstrap" and "subsampling" know lifetimes only.
     dimension : {1, 2}
         Loops or cavities.
     n_null : int
@@ -270,8 +282,10 @@ def significance(
         prominence=prominence,
         p_lifetime=judged.p_lifetime,
         p_prominence=judged.p_prominence,
+        p_ratio=judged.p_ratio,
         p=p_any,
         lifetime_threshold=judged.threshold,
+        ratio_threshold=judged.ratio_threshold,
         occupancy=occupancy,
         occupancy_expected=expected,
         largest_gap=gap,
@@ -305,12 +319,7 @@ def _checked(
         raise ValueError(f"got statistic={statistic!r} with null={null!r}; choose from {', '.join(STATISTICS[null])}.")
     if dimension not in (1, 2):
         raise ValueError(f"got dimension={dimension!r}; choose 1 (loops) or 2 (cavities).")
-    if not 0 < alpha < 1 or looks < 1:
-        raise ValueError(f"got alpha={alpha}, looks={looks}; wanted alpha between 0 and 1 and at least 1 look.")
-    if null != "universal" and looks / (n_null + 1) > alpha:
-        raise ValueError(
-            f"got n_null={n_null}, which cannot reach p ≤ {alpha:g} after {looks} looks; wanted at least {int(np.ceil(looks / alpha)) - 1}."
-        )
+    enough_draws(None if null == "universal" else n_null, alpha, looks)
     return statistic
 
 
@@ -335,15 +344,13 @@ def _table(
     prominence = prominences(pairs)
     single = np.minimum(1.0, judged.single)
     adjusted = np.minimum(1.0, looks * np.maximum(judged.family, single))
-    with np.errstate(divide="ignore"):
-        ratio = pairs[:, 1] / pairs[:, 0]
     return pd.DataFrame(
         {
             "class_id": [f"H{dimension}.{i}" for i in range(len(pairs))],
             "birth": pairs[:, 0],
             "death": pairs[:, 1],
             "lifetime": lifetimes,
-            "ratio": ratio,
+            "ratio": death_over_birth(pairs),
             "prominence": prominence,
             "p": single,
             "p_adjusted": adjusted,
@@ -384,12 +391,15 @@ def _reasons(
     else:
         clouds = "Gaussians of the same covariance" if null == "gaussian" else "clouds with each component shuffled"
         parts = {
-            "both": f"lifetime {lifetime:.3g}: p = {judged.p_lifetime:.2g}; prominence {prominence:.2f}: p = {judged.p_prominence:.2g}; the larger{times} is {p:.2g}",
-            "lifetime": f"lifetime {lifetime:.3g}{times}: p = {p:.2g}",
-            "prominence": f"prominence {prominence:.2f}{times}: p = {p:.2g}",
-            "ratio": f"death / birth {ratio:.3g}{times}: p = {p:.2g}",
+            "lifetime": (f"lifetime {lifetime:.3g}", judged.p_lifetime),
+            "prominence": (f"prominence {prominence:.2f}", judged.p_prominence),
+            "ratio": (f"death / birth {ratio:.3g}", judged.p_ratio),
         }
-        tested = f"{parts[statistic]} against {judged.n_null} {clouds}"
+        if statistic == "all":
+            each = "; ".join(f"{size}: p = {of_it:.2g}" for size, of_it in parts.values())
+            tested = f"{each}; the largest{times} is {p:.2g} against {judged.n_null} {clouds}"
+        else:
+            tested = f"{parts[statistic][0]}{times}: p = {p:.2g} against {judged.n_null} {clouds}"
     conditions = {
         f"{tested}; wanted ≤ {alpha:g}": p <= alpha,
         f"the longest-lived {what}, or a group of like ones, lives {prominence:.2f} times as long as the next; wanted ≥ {min_prominence:g}": prominence

@@ -81,13 +81,15 @@ class Atlas(Chart):
         self._members = diagram.members()
         self.loops = loop_significance(diagram, seed=seed)
         self.rows: pd.DataFrame = flat.frame().merge(spread.frame()[["row", *spread.columns]], on="row")
+        threshold, ratio = self.loops.limits
         chart = linked_views(
             self.rows,
             diagram.frame(),
             self._members,
             color=by,
             cyclic=cyclic,
-            threshold=self.loops.lifetime_threshold if np.isfinite(self.loops.lifetime_threshold) else None,
+            threshold=threshold,
+            ratio=ratio,
         )
         description = f"{len(cloud)} rows of {cloud.site} by {by}: PCA, UMAP and persistence diagram; homology says {self.loops.verdict}"
         super().__init__(chart, description=description, table=self.rows)

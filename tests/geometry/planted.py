@@ -70,3 +70,14 @@ def cloud_of(rows, labels, groups, names=MONTHS):
 
 def months(noise=0.3, seed=0, d_model=64):
     return cloud_of(*labelled(circle(12), noise=noise, seed=seed, d_model=d_model))
+
+
+def turned(found, angles):
+    """Return the errors of angles in radians after the best turn, in the better direction."""
+    best = None
+    for sign in (1, -1):
+        difference = sign * found - angles
+        error = np.angle(np.exp(1j * (difference - np.angle(np.exp(1j * difference).mean()))))
+        if best is None or np.abs(error).mean() < np.abs(best).mean():
+            best = error
+    return best

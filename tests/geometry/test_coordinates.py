@@ -28,17 +28,6 @@ def ring(n, d=576, noise=1.0, seed=0, winding=None):
     return clean + noise / np.sqrt(d) * rng.normal(size=(n, d)) + 3, angles
 
 
-def turned(found, angles):
-    """Return the errors of angles in radians after the best turn, in the better direction."""
-    best = None
-    for sign in (1, -1):
-        difference = sign * found - angles
-        error = np.angle(np.exp(1j * (difference - np.angle(np.exp(1j * difference).mean()))))
-        if best is None or np.abs(error).mean() < np.abs(best).mean():
-            best = error
-    return best
-
-
 def floor(noise, d=576):
     """Mean error of an angle, in radians, where only noise along the circle of radius 1 is left."""
     return np.sqrt(2 / np.pi) * noise / np.sqrt(d)
@@ -48,7 +37,7 @@ def floor(noise, d=576):
 def test_a_circle_in_576_dimensions_is_measured_to_the_noise_floor(noise):
     rows, angles = ring(1000, noise=noise)
     found = circular_coordinates(rows)
-    assert np.abs(turned(found.angles, angles)).mean() < 1.1 * floor(noise)
+    assert np.abs(planted.turned(found.angles, angles)).mean() < 1.1 * floor(noise)
     assert found.harmonics == 1
     assert (found.angles >= 0).all()
     assert (found.angles < 2 * np.pi).all()
@@ -63,21 +52,21 @@ def test_a_curve_that_leaves_the_loop_is_passed_over(seed):
     found = circular_coordinates(rows)
     assert found.candidates.query("harmonics == 3 and not on_loop")["r2"].max() > found.r2, "it explains more"
     assert found.harmonics == 1
-    assert np.abs(turned(found.angles, angles)).mean() < np.radians(6)
+    assert np.abs(planted.turned(found.angles, angles)).mean() < np.radians(6)
 
 
 def test_without_refinement_it_is_the_cocycles_coordinate_and_worse():
     rows, angles = ring(1000, noise=1.0)
-    rough = np.abs(turned(circular_coordinates(rows, refine=False).angles, angles)).mean()
+    rough = np.abs(planted.turned(circular_coordinates(rows, refine=False).angles, angles)).mean()
     assert floor(1.0) < rough < np.radians(15)
-    assert np.abs(turned(circular_coordinates(rows).angles, angles)).mean() < rough
+    assert np.abs(planted.turned(circular_coordinates(rows).angles, angles)).mean() < rough
 
 
 @pytest.mark.parametrize("noise", [0.5, 1.0, 2.0])
 def test_the_uncertainty_covers(noise):
     rows, angles = ring(1500, noise=noise, seed=1)
     found = circular_coordinates(rows)
-    covered = (np.abs(turned(found.angles, angles)) <= 1.96 * found.uncertainty).mean()
+    covered = (np.abs(planted.turned(found.angles, angles)) <= 1.96 * found.uncertainty).mean()
     # three standard errors of a share of 1500 about 95 %
     assert 0.93 <= covered <= 0.97
     np.testing.assert_allclose(np.median(found.uncertainty), noise / 24, rtol=0.08)
@@ -88,7 +77,7 @@ def test_uncertainty_is_larger_where_noise_along_the_circle_is():
     angles = rng.uniform(0, 2 * np.pi, 2000)
     points = np.column_stack([np.cos(angles), np.sin(angles)]) + rng.normal(size=(2000, 2)) * [0.02, 0.10]
     found = circular_coordinates(points)
-    error = turned(found.angles, angles)
+    error = planted.turned(found.angles, angles)
     # noise along y is noise along the circle at angles 0 and 180°
     sideways = np.abs(np.sin(angles)) < 0.3
     upright = np.abs(np.cos(angles)) < 0.3
@@ -106,7 +95,7 @@ def test_a_curve_that_winds_twice_is_walked_once():
     rows, angles = ring(1500, d=100, noise=0.5, winding=0.7)
     found = circular_coordinates(rows, n_components=4)
     assert found.harmonics >= 3
-    assert np.abs(turned(found.angles, angles)).mean() < np.radians(6)
+    assert np.abs(planted.turned(found.angles, angles)).mean() < np.radians(6)
     # one harmonic holds only half of it
     once = found.candidates.query("harmonics == 1")["r2"].max()
     assert found.r2 > once + 0.2
@@ -137,14 +126,14 @@ def test_turning_and_moving_the_cloud_changes_nothing(seed):
     turn = np.linalg.qr(rng.normal(size=(24, 24)))[0]
     moved = circular_coordinates(2.5 * rows @ turn + rng.normal(size=24))
     still = circular_coordinates(rows)
-    assert np.abs(turned(moved.angles, still.angles)).max() < np.radians(1)
+    assert np.abs(planted.turned(moved.angles, still.angles)).max() < np.radians(1)
     assert moved.r2 == pytest.approx(still.r2, abs=1e-3)
 
 
 def test_the_corners_of_a_polygon_have_their_angles():
     n = 24
     found = circular_coordinates(planted.circle(n), harmonics=(1,))
-    np.testing.assert_allclose(turned(found.angles, 2 * np.pi * np.arange(n) / n), 0, atol=1e-6)
+    np.testing.assert_allclose(planted.turned(found.angles, 2 * np.pi * np.arange(n) / n), 0, atol=1e-6)
     np.testing.assert_allclose(found.birth, 3 * 2 * np.sin(np.pi / n), rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(found.loop.decode(found.angles), axis=1), 3, rtol=1e-6)
     assert found.r2 > 0.999
@@ -186,7 +175,7 @@ def test_new_rows_get_the_angles_of_old_ones():
     rows, angles = ring(1000, d=64, noise=0.5)
     found = circular_coordinates(rows[:800])
     new = found.decoder.transform(rows[800:])[:, 0]
-    assert np.abs(turned(np.concatenate([found.angles, new]), angles)[800:]).mean() < 1.3 * floor(0.5, 64)
+    assert np.abs(planted.turned(np.concatenate([found.angles, new]), angles)[800:]).mean() < 1.3 * floor(0.5, 64)
 
 
 def test_a_prepared_cloud_and_a_diagram_are_taken_as_they_are():
@@ -249,7 +238,9 @@ def test_the_cocycles_coordinate_is_dreimacs(noise):
     ours = circular_coordinates(points, refine=False, scales=(0.5,), n_landmarks=100).angles
     theirs = dreimac.CircularCoords(points, 100, prime=47).get_coordinates(perc=0.5)
     assert agreement(ours, theirs) > 0.95
-    assert np.abs(turned(ours, angles)).mean() < 1.5 * np.abs(turned(theirs, angles)).mean() + np.radians(2)
+    assert np.abs(planted.turned(ours, angles)).mean() < 1.5 * np.abs(
+        planted.turned(theirs, angles)
+    ).mean() + np.radians(2)
 
 
 @pytest.mark.parametrize(

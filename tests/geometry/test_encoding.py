@@ -185,7 +185,7 @@ def test_some_sites_can_be_chosen():
             ["sign", "age"],
             {"n_permutations": 99},
             ValueError,
-            "got n_permutations=99, which cannot reach p ≤ 0.01 for 2 attributes; wanted at least 199.",
+            "got n_permutations=99, which cannot reach p ≤ 0.01 after 2 looks; wanted at least 199.",
         ),
         (["sing"], {}, LookupError, "got attributes='sing', which is no column of the table"),
     ],

@@ -4,7 +4,7 @@ import pytest
 
 import nbinterp as nb
 from nbinterp.clouds import Cloud
-from nbinterp.geometry.explore import ExplorationStopped
+from nbinterp.geometry import ExplorationStopped
 from tests.geometry.planted import circle, frame_of, info, labelled
 
 

@@ -185,7 +185,7 @@ def test_every_null_finds_a_clear_circle_and_nothing_in_a_gaussian(null):
     ]
 
 
-@pytest.mark.parametrize("statistic", ["both", "lifetime", "prominence"])
+@pytest.mark.parametrize("statistic", ["all", "lifetime", "prominence", "ratio"])
 def test_adjusted_p_values_grow_down_the_diagram_and_exceed_the_single_ones(statistic):
     test = significance(figure_eight(np.random.default_rng(3), noise=0.2), statistic=statistic, n_null=99)
     assert (np.diff(test.classes["p_adjusted"]) >= 0).all()
@@ -285,7 +285,7 @@ def test_an_interrupted_test_costs_only_the_rest():
         ),
         (
             {"statistic": "length"},
-            "got statistic='length' with null='gaussian'; choose from both, lifetime, prominence, ratio.",
+            "got statistic='length' with null='gaussian'; choose from all, lifetime, prominence, ratio.",
         ),
         ({"dimension": 0}, "got dimension=0; choose 1 (loops) or 2 (cavities)."),
     ],
