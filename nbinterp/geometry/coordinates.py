@@ -20,7 +20,7 @@ from nbinterp.geometry.cocycles import (
 from nbinterp.geometry.fourier import FourierLoop
 from nbinterp.geometry.persistence import Diagram
 from nbinterp.geometry.preparation import Components, Prepared, prepare
-from nbinterp.geometry.refinement import FOLDS, UNIFORM, agreement, angle_errors, chosen, held_out_losses
+from nbinterp.geometry.refinement import FOLDS, UNIFORM, agreement, angle_errors, chosen
 from nbinterp.spaces import Loop
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from nbinterp.geometry.rows import Column, Rows
     from nbinterp.sites import Site
     from nbinterp.spaces import Floats
-
-MOST_COMPARED = 5000
-"""Scales and harmonics are compared on at most so many rows, drawn at random."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,15 +231,7 @@ def circular_coordinates(
     points = landmarks(prepared, n_landmarks, seed)
     found, which, maps = _maps(points, class_id, prime, scales)
     starts = _different({s: 2 * np.pi * spread_over(one, points, prepared.scores) for s, one in maps.items()})
-    rng = np.random.default_rng(seed)
-    some = np.sort(rng.permutation(len(rows))[:MOST_COMPARED])
-    folds = rng.permutation(np.arange(len(some)) % FOLDS)
-    losses = {
-        (s, k): held_out_losses(rows[some], angles[some], k, folds, refine=refine)
-        for s, angles in starts.items()
-        for k in allowed
-    }
-    candidates, scale, k, (coefficients, angles) = chosen(rows, starts, losses, refine=refine)
+    candidates, scale, k, (coefficients, angles) = chosen(rows, starts, allowed, refine=refine, seed=seed)
     errors = np.minimum(angle_errors(rows, angles, coefficients), UNIFORM)
     # for rows as the user has them, who knows nothing of our centre
     decoder = FourierLoop(k).fit(rows + _centre(prepared), angles)
@@ -254,7 +243,7 @@ def circular_coordinates(
             prepared.provenance,
             f"{len(points)} landmarks, cocycle over Z/{found.prime} of the class from {birth:.3g} to {death:.3g} at {scale:.0%} of its life",
             *([f"{off} rows hang on landmarks off the loop"] if off else []),
-            f"curve of {k} harmonics, best of {len(losses)} fits on held-out rows"
+            f"curve of {k} harmonics, best of {len(candidates)} fits on held-out rows"
             + ("" if refine else ", not refined"),
         ]
     )

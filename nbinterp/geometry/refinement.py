@@ -10,6 +10,8 @@ import pandas as pd
 from nbinterp.geometry.fourier import arc_length, nearest_angles, waves
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from nbinterp.spaces import Floats
 
 FOLDS = 3
@@ -20,6 +22,12 @@ MAX_ROUNDS, ROUNDS_COMPARED = 30, 8
 
 SAME_LOOP = 0.8
 """A refined coordinate agrees so well with the cocycle's, or it is no longer the coordinate of that loop."""
+
+SHOWN = 0.5
+"""What more harmonics explain must be there to this share with the angles of the plainest curve."""
+
+MOST_COMPARED = 5000
+"""Scales and harmonics are compared on at most so many rows, drawn at random."""
 
 SHARPNESS = 20
 """How much more the rows count, in the uncertainty of an angle, where noise along the curve can be seen best."""
@@ -35,35 +43,62 @@ def agreement(one: Floats, other: Floats) -> float:
     return float(max(turned))
 
 
-def held_out_losses(rows: Floats, angles: Floats, harmonics: int, folds: Any, *, refine: bool) -> tuple[Floats, float]:
-    """Return each held-out row's squared distance from the curve of the others, and the variance to compare with."""
-    losses, total = np.empty(len(rows)), 0.0
-    for fold in range(FOLDS):
-        out = folds == fold
-        coefficients, _ = _refined(rows[~out], angles[~out], harmonics, ROUNDS_COMPARED if refine else 0, 1e-3)
-        nearest = nearest_angles(rows[out] @ coefficients.T, coefficients @ coefficients.T)
-        losses[out] = ((rows[out] - waves(nearest, harmonics) @ coefficients) ** 2).sum(axis=1)
-        total += float(((rows[out] - rows[~out].mean(axis=0)) ** 2).sum())
-    return losses, total
-
-
 def chosen(
-    rows: Floats,
-    starts: dict[float, Floats],
-    losses: dict[tuple[float, int], tuple[Floats, float]],
-    *,
-    refine: bool,
+    rows: Floats, starts: Mapping[float, Floats], harmonics: Sequence[int], *, refine: bool, seed: int
 ) -> tuple[pd.DataFrame, float, int, tuple[Floats, Floats]]:
-    """Return all candidates, the chosen one first; its scale and harmonics; its coefficients and angles.
+    """Compare curves of several harmonics from several starting angles on held-out rows.
 
-    A curve of many harmonics may leave the loop for whatever else varies most, and explain more of the rows by that: its
-    angles are then no longer those of the class, and it is passed over.
+    Parameters
+    ----------
+    rows : array, ``[row, n_features]``
+        Centred.
+    starts : mapping of scale to array, ``[row]``
+        Angles to start from, in radians.
+    harmonics : sequence of int
+        Harmonics to try.
+    refine : bool
+        Fit and project in turns; else the angles stay.
+    seed : int
+        Of what is held out.
+
+    Returns
+    -------
+    tuple of DataFrame, float, int and two arrays
+        All candidates, the chosen one first; its scale and harmonics; its coefficients ``[n_waves, n_features]`` and
+        angles ``[row]``.
+
+    Notes
+    -----
+    A curve of many harmonics may leave the loop for whatever else varies most: it zigzags across a cylinder, passes nearer
+    to most rows, and its angles are no longer those of the class. So what it explains more than the curve of fewest
+    harmonics must be there with that curve's angles too, at half of it at least; and its angles must agree with those
+    of the cocycle. One that fails is passed over.
     """
+    rng = np.random.default_rng(seed)
+    some = np.sort(rng.permutation(len(rows))[:MOST_COMPARED])
+    folds = rng.permutation(np.arange(len(some)) % FOLDS)
+    rounds = (MAX_ROUNDS, ROUNDS_COMPARED) if refine else (0, 0)
+    fewest = min(harmonics)
+    losses, shown = {}, {}
+    for scale, angles in starts.items():
+        plain = _refined(rows, angles, fewest, rounds[0])[1]
+        own = plain if agreement(plain, angles) >= SAME_LOOP else angles
+        known = np.isfinite(own[some])
+        for k in harmonics:
+            losses[scale, k] = _losses(rows[some], angles[some], k, folds, rounds[1])
+            shown[scale, k] = _losses_at(rows[some][known], own[some][known], k, folds[known])
+
+    def on_loop(scale: float, k: int, angles: Floats) -> bool:
+        (claimed, total), (plain, _) = losses[scale, k], losses[scale, fewest]
+        (at_own, whole), (plain_at_own, _) = shown[scale, k], shown[scale, fewest]
+        gain, gain_at_own = (plain.sum() - claimed.sum()) / total, (plain_at_own.sum() - at_own.sum()) / whole
+        return bool(agreement(angles, starts[scale]) >= SAME_LOOP and (k == fewest or gain_at_own >= SHOWN * gain))
+
     left = dict(losses)
     while left:
         scale, k = _simplest(left)
-        fitted = _refined(rows, starts[scale], k, MAX_ROUNDS if refine else 0)
-        if agreement(fitted[1], starts[scale]) >= SAME_LOOP:
+        fitted = _refined(rows, starts[scale], k, rounds[0])
+        if on_loop(scale, k, fitted[1]):
             break
         del left[scale, k]
     else:
@@ -72,17 +107,39 @@ def chosen(
         fitted = _refined(rows, starts[scale], k, 0)
     best = losses[scale, k]
     lines = []
-    for (s, harmonics), (loss, total) in losses.items():
+    for (s, waves_tried), (loss, total) in losses.items():
         error = float((loss - best[0]).std() * np.sqrt(len(loss)) / total)
-        lines.append(
-            (s, harmonics, 1 - loss.sum() / total, error, (s, harmonics) in left, (s, harmonics) != (scale, k))
-        )
+        first = (s, waves_tried) == (scale, k)
+        lines.append((s, waves_tried, 1 - loss.sum() / total, error, (s, waves_tried) in left, not first))
     frame = pd.DataFrame(lines, columns=["scale", "harmonics", "r2", "error", "on_loop", "other"])
     frame = frame.sort_values(["other", "r2"], ascending=[True, False], kind="stable", ignore_index=True)
     return frame.drop(columns="other"), scale, k, fitted
 
 
-def _simplest(losses: dict[tuple[float, int], tuple[Floats, float]]) -> tuple[float, int]:
+def _losses(rows: Floats, angles: Floats, harmonics: int, folds: Any, rounds: int) -> tuple[Floats, float]:
+    """Return each held-out row's squared distance from the curve of the others, and the variance to compare with."""
+    losses, total = np.empty(len(rows)), 0.0
+    for fold in range(FOLDS):
+        out = folds == fold
+        coefficients, _ = _refined(rows[~out], angles[~out], harmonics, rounds, 1e-3)
+        nearest = nearest_angles(rows[out] @ coefficients.T, coefficients @ coefficients.T)
+        losses[out] = ((rows[out] - waves(nearest, harmonics) @ coefficients) ** 2).sum(axis=1)
+        total += float(((rows[out] - rows[~out].mean(axis=0)) ** 2).sum())
+    return losses, total
+
+
+def _losses_at(rows: Floats, angles: Floats, harmonics: int, folds: Any) -> tuple[Floats, float]:
+    """Return the same for the point of the curve at each row's angle, however far from the row it is."""
+    losses, total = np.empty(len(rows)), 0.0
+    for fold in range(FOLDS):
+        out = folds == fold
+        coefficients = _fitted(rows[~out], angles[~out], harmonics)
+        losses[out] = ((rows[out] - waves(angles[out], harmonics) @ coefficients) ** 2).sum(axis=1)
+        total += float(((rows[out] - rows[~out].mean(axis=0)) ** 2).sum())
+    return losses, total
+
+
+def _simplest(losses: Mapping[tuple[float, int], tuple[Floats, float]]) -> tuple[float, int]:
     """Return the scale and harmonics of the best fit, or of one with fewer harmonics that is not clearly worse."""
     best = min(losses, key=lambda c: losses[c][0].sum() / losses[c][1])
 

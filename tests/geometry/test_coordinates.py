@@ -55,6 +55,17 @@ def test_a_curve_that_leaves_the_loop_is_passed_over(seed):
     assert np.abs(planted.turned(found.angles, angles)).mean() < np.radians(6)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_curve_that_zigzags_over_a_cylinder_is_passed_over(seed):
+    rows, angles = ring(1500, d=60, noise=0.5, seed=seed)
+    # a direction of its own has half the variance of each that the circle has
+    rows += 0.5 * np.random.default_rng(seed).normal(size=(1500, 1)) * planted.frame_of(60, 3, seed + 1)[2]
+    found = circular_coordinates(rows)
+    assert found.candidates.query("harmonics == 5")["r2"].max() > found.r2, "it explains more"
+    assert found.harmonics == 1
+    assert np.abs(planted.turned(found.angles, angles)).mean() < 1.5 * floor(0.5, 60)
+
+
 def test_without_refinement_it_is_the_cocycles_coordinate_and_worse():
     rows, angles = ring(1000, noise=1.0)
     rough = np.abs(planted.turned(circular_coordinates(rows, refine=False).angles, angles)).mean()

@@ -6,7 +6,8 @@ import pytest
 
 from nbinterp.geometry.toroidal import toroidal_coordinates
 from tests.geometry import planted
-from tests.geometry.test_coordinates import DREIMAC, turned
+from tests.geometry.planted import turned
+from tests.geometry.test_coordinates import DREIMAC
 
 
 def torus(n, d=100, noise=0.5, seed=0, shear=0):
