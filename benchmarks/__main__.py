@@ -28,9 +28,10 @@ BENCHMARKS = {
     "generate": ("benchmarks.generation", "rows"),
     "import": ("benchmarks.importing", "rows"),
     "homology": ("benchmarks.homology", "rows"),
-    "homology-growth": ("benchmarks.homology", "growth"),
+    "homology-growth": ("benchmarks.growth", "rows"),
     "significance": ("benchmarks.significance", "rows"),
     "embedding": ("benchmarks.embedding", "rows"),
+    "explore": ("benchmarks.exploring", "rows"),
 }
 """By name: module and function. They are imported when they are run, so that one can be measured while another is broken."""
 

@@ -1,9 +1,8 @@
-"""Diagrams of loops against ripser.py: time, memory, equality, and how the cost of each step grows with the cloud."""
+"""Diagrams of loops against ripser.py: time, memory, equality."""
 
 from __future__ import annotations
 
 import functools
-import json
 import subprocess
 import sys
 import tempfile
@@ -17,9 +16,6 @@ import psutil
 
 from benchmarks.pairs import Agreement, Measured, Row, Setting, alternate
 from nbinterp.geometry import persistence
-from nbinterp.geometry.cycles import birth_edges, dying_clusters, loop
-from nbinterp.geometry.distances import distances
-from nbinterp.geometry.homology import cocycles, diagrams
 from nbinterp.geometry.persistence import loop_pairs
 from nbinterp.geometry.vectors import bottleneck
 
@@ -28,11 +24,6 @@ if TYPE_CHECKING:
 
 D_MODEL = 576
 LAYER = 15
-LAPTOP = 16 * 2**30
-"""Bytes of a laptop's memory."""
-
-SIZES = (500, 1000, 2000, 4000)
-"""Points that growth is measured at."""
 
 
 def rows(setting: Setting) -> Iterator[Row | Measured]:
@@ -169,81 +160,6 @@ def _nulls(d: int, setting: Setting) -> Row:
     )
 
 
-def growth(setting: Setting) -> Iterator[Measured]:
-    """Fit the exponent of time and memory of each step in the number of points, and say where 16 GiB end."""
-    for kind in ("power law", "noisy circle"):
-        sizes = tuple(n // 8 for n in SIZES) if setting.quick else SIZES
-        for step in STEPS:
-            measured = [(n, *_step_apart(step, kind, n)) for n in sizes if (kind, step, n) not in _TOO_LONG]
-            ns, seconds, megabytes = zip(*measured, strict=True)
-            of_time, of_memory = _exponent(ns[-2:], seconds[-2:]), _exponent(ns[-2:], megabytes[-2:])
-            stops = ns[-1] * (LAPTOP / 2**20 / megabytes[-1]) ** (1 / of_memory)
-            points = "; ".join(f"{n}: {s:.3g} s, {m:.0f} MB" for n, s, m in measured)
-            yield Measured(
-                f"{step}, {kind}, d = {D_MODEL}",
-                "",
-                "",
-                f"time n^{of_time:.1f}, memory n^{of_memory:.1f}; 16 GiB end at n = {stops:,.0f} ({points})",
-            )
-
-
-def growth_chart(lines: list[Measured], path: Path) -> None:
-    """Save the seconds of each step over the number of points as a picture."""
-    import re
-
-    import altair as alt
-    import pandas as pd
-
-    from nbinterp.charts.theme import themed
-
-    data = [
-        {"step": line.work.rsplit(",", 1)[0], "points": int(n), "seconds": float(s)}
-        for line in lines
-        for n, s in re.findall(r"(\d+): ([\d.e+-]+) s", line.measured)
-    ]
-    chart = (
-        alt.Chart(pd.DataFrame(data))
-        .mark_line(point=True)
-        .encode(
-            alt.X("points:Q", scale=alt.Scale(type="log", nice=False)),
-            alt.Y("seconds:Q", scale=alt.Scale(type="log")),
-            alt.Color("step:N", title=None),
-        )
-        .properties(width=420, height=300)
-    )
-    themed(chart).save(str(path))
-
-
-def _all_loops(matrix: np.ndarray) -> object:
-    edges, ordered = birth_edges(matrix, diagrams(matrix, 1)[1])
-    return [loop(ordered, edge) for edge in edges]
-
-
-STEPS: dict[str, tuple[Callable[[np.ndarray], object], Callable[[np.ndarray], object]]] = {
-    "distances": (lambda points: points, distances),
-    "clusters by a spanning tree": (distances, lambda matrix: diagrams(matrix, 0)),
-    "rows of every cluster": (distances, dying_clusters),
-    "diagram of loops": (distances, lambda matrix: diagrams(matrix, 1)),
-    "diagram and a loop for every class": (distances, _all_loops),
-    "cocycles by ripser": (distances, cocycles),
-    "cavities by gudhi": (distances, lambda matrix: diagrams(matrix, 2)),
-}
-"""By name: what is there beforehand, and what is measured."""
-
-_TOO_LONG = {
-    *((kind, "cocycles by ripser", n) for kind in ("power law", "noisy circle") for n in (2000, 4000)),
-    *((kind, "cavities by gudhi", n) for kind in ("power law", "noisy circle") for n in (1000, 2000, 4000)),
-}
-
-
-def _step_apart(step: str, kind: str, n: int) -> tuple[float, float]:
-    """Return seconds and megabytes of a step, in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        np.save(path := Path(folder) / "points.npy", CLOUDS[kind](n))
-        seconds, megabytes = json.loads(_run("step", path, step))
-    return seconds, max(megabytes, 1.0)
-
-
 def _ripser(points: np.ndarray) -> list[np.ndarray]:
     from ripser import ripser
 
@@ -261,38 +177,26 @@ def _peak(how: str, points: np.ndarray) -> float:
     """Return the megabytes by which memory grows at most, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         np.save(path := Path(folder) / "points.npy", points)
-        return float(json.loads(_run(how, path))[1])
+        command = [sys.executable, "-m", "benchmarks.homology", how, str(path)]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
 
 
-def _run(how: str, path: Path, step: str = "") -> str:
-    command = [sys.executable, "-m", "benchmarks.homology", how, str(path), step]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]  # noqa: S603
-
-
-def _alone() -> None:
-    """Do one thing to the points in a file, and print its seconds and the megabytes by which memory grew."""
-    how, path, step = sys.argv[1:4]
+def _alone(how: str, path: str) -> None:
+    """Do one thing to the points in a file, and print the megabytes by which memory grew."""
     points = np.load(path)
-    small = points[:50]
-    before, work = {
-        "ours": (lambda p: p, lambda p: persistence(p, None, max_points=len(p), max_norm_ratio=None)),
-        "ripser": (lambda p: p, _ripser),
-    }.get(how) or STEPS[step]
+    work = {"ours": lambda p: persistence(p, None, max_points=len(p), max_norm_ratio=None), "ripser": _ripser}[how]
     # libraries are loaded, and their threads started, before anything is measured
-    work(before(small))
-    given = before(points)
+    work(points[:50])
     resident = psutil.Process().memory_info().rss
-    start = time.perf_counter()
-    work(given)
-    seconds = time.perf_counter() - start
-    print(json.dumps([seconds, max(0, _most_resident() - resident) / 2**20]))
+    work(points)
+    print(max(0, most_resident() - resident) / 2**20)
 
 
-def _most_resident() -> int:
+def most_resident() -> int:
     """Return the most bytes that this process ever had; getrusage would count those of the one that started it."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
 
 
 if __name__ == "__main__":
-    _alone()
+    _alone(*sys.argv[1:])

@@ -99,7 +99,7 @@ def _deep(setting: Setting) -> Row:
     n = 2000 if setting.quick else BIG
     cloud = circle(n, NOISE, 0)
     # what is compiled or imported at first is no part of the work
-    significance(persistence(cloud[:500], landmarks=50), n_null=1, alpha=0.9)
+    significance(persistence(cloud[:500], landmarks=50), n_null=19, alpha=0.1)
     start = time.process_time()
     test = significance(persistence(cloud, landmarks=LANDMARKS), n_null=99)
     seconds = time.process_time() - start

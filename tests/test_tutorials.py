@@ -80,6 +80,170 @@ CIRCLE_OF_MONTHS = [
     ),
 ]
 
+IS_IT_REALLY_A_CIRCLE = [
+    (
+        "Each of the 478 tokens is a row of 576 numbers, at five of the 30 layers.",
+        "(len(page), len(page.sites), model.info.n_layers, model.info.d_model) == (478, 5, 30, 576)",
+    ),
+    (
+        "The first token of each paragraph is an oddity of language models: it has a giant norm",
+        "(page[site].table['position'][~usual] == 0).all() and (~usual).sum() == len(paragraphs) == 4 and norms[~usual].min() > 100 * np.median(norms)",
+    ),
+    (
+        "It is as round as a circle can be, in the right order",
+        "np.allclose(pictures[0][['x', 'y']], clock[:300], atol=1e-6) and np.allclose(np.arctan2(*clock.T) % (2 * np.pi), 2 * np.pi * hours / 24)",
+    ),
+    (
+        "some pair of directions puts 300 points\n*anywhere you like*",
+        "(lambda duck: np.allclose(shown_in(plane_of(rows[:300], duck), rows[:300], 0, '')[['x', 'y']], duck, atol=1e-6))"
+        "(np.random.default_rng(9).normal(size=(300, 2)))",
+    ),
+    (
+        "R² is 1 where the fit had seen the tokens, and below 0 on the others",
+        "scores['the tokens it was fitted to'] > 1 - 1e-6 and scores['tokens it has not seen'] < 0",
+    ),
+    ("And noise makes as\nperfect a clock.", "scores['pure noise, the same steps'] > 1 - 1e-6"),
+    (
+        "`nb.probe` asks on unseen rows only, and is not taken in",
+        "unseen.scores['score'].max() < .05 and unseen.scores['p'].min() > .05",
+    ),
+    ("“A loop”, and it is right", "fooled.verdict == 'a loop' and fooled.n_found == 1"),
+    (
+        "On the left there are only scraps.",
+        "(diagram.h0[:, 1] > scales[0]).sum() > 2 and not (diagram.h1[:, 0] <= scales[0]).any()",
+    ),
+    ("a hole is left open", "birth < scales[1] < death and ((diagram.h1 < scales[1]).sum(axis=1) == 1).sum() == 1"),
+    ("On the right the triangles have covered the hole", "(diagram.h1[:, 1] < scales[2]).all()"),
+    ("One bar is long.", "(death - birth) > 4 * (np.diff(diagram.h1[1:]).max() if len(diagram.h1) > 1 else 0)"),
+    (
+        "It is number 4, of course: words are not Gaussian",
+        "place_of_page == 4 and clouds[3] is seen and __import__('scipy.stats').stats.normaltest(seen).pvalue.min() < 1e-6",
+    ),
+    (
+        "the small gap on the left, and in most of the eight noise clouds there is one that lives longer",
+        "loops[3]['x'].mean() < 0 and sum(longest(noise) > of_page for noise in clouds if noise is not seen) >= 5",
+    ),
+    ("with 199 tries no p can be smaller than 1/200", "len(of_noise) == test.n_null == 199 and fooled.p == 1 / 200"),
+    ("Ours is nowhere near.", "p > .5 and abs(p - test.p_lifetime) < .1"),
+    (
+        "The larger of these two p-values is the p of the test, and the loop has to live at least twice as long as the next, however\n  small p is.",
+        "test.p == max(test.p_lifetime, test.p_prominence) and any('wanted ≥ 2' in reason for reason in test.reasons)",
+    ),
+    ("The answer here is *no loop*.", "test.verdict == 'no loop' and test.p > .5 and test.prominence < 2"),
+    (
+        "it is *twice as large as the circle's radius*",
+        "np.allclose(np.linalg.norm(planted - rows, axis=1), size / 2) and np.isclose(size**2, rows.var(axis=0).sum())",
+    ),
+    (
+        "the two numbers, of 576, that vary most",
+        "set(widest) == set(np.argsort(planted.var(axis=0))[-2:]) and planted.shape[1] == 576",
+    ),
+    (
+        "while most of what else they differ in is shared out among hundreds",
+        "(lambda v: v[2:].sum() > .75 * v.sum() and (np.cumsum(v) < .9 * v.sum()).sum() > 100)"
+        "(np.linalg.svd(planted - planted.mean(axis=0), compute_uv=False) ** 2)",
+    ),
+    (
+        "Only in the principal components.",
+        "[one.verdict for one in looks.values()] == ['no loop', 'no loop', 'a loop'] and looks['first two principal components'].prominence > 5",
+    ),
+    (
+        "all points are\nabout equally far from one another",
+        "(lambda d: d.std() < .2 * d.mean())(__import__('scipy.spatial').spatial.distance.pdist(planted))",
+    ),
+    (
+        "Even there p is small, since words are not Gaussian; but the second loop lives nearly as long as\nthe first",
+        "looks['all 576 features'].p_lifetime <= .05 and looks['all 576 features'].prominence < 1.3",
+    ),
+    (
+        "The held-out R² of 0.20 looks poor and is not: the planted circle holds one fifth of the rows' variance",
+        "abs(coordinates.r2 - .20) < .01 and abs((planted - rows).var(axis=0).sum() / planted.var(axis=0).sum() - .2) < .01",
+    ),
+    (
+        "the standard errors say by how many",
+        ".9 <= covered <= .99 and np.median(np.abs(errors)) < 6 and len(errors) == len(rows)",
+    ),
+    (
+        "With noise of 2.5 times the radius, two components no longer show it.",
+        "power['found in 2 components'].to_dict() == {1.5: 3, 2.0: 3, 2.5: 0, 3.0: 0}",
+    ),
+    (
+        "What words differ in anyway is then wider than the circle",
+        "np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False)[0] / np.sqrt(len(rows)) > size / 2.5 / np.sqrt(2)",
+    ),
+    (
+        "we see the circle edge-on, and edge-on a circle is a line",
+        "(lambda c: c[0] > .9 and c[1] < .7)((lambda v, on: np.linalg.svd(v @ on.T, compute_uv=False))(*(np.linalg.svd(some - some.mean(axis=0))[2][:2]"
+        " for some in (with_circle(size / 2.5, 0)[0][:300], (with_circle(size / 2.5, 0)[0] - rows)[:300]))))",
+    ),
+    (
+        "A third component helps for a while",
+        "power['found in 3 components'][2.5] >= 2 and power['found in 3 components'][2] == 3",
+    ),
+    (
+        "They are spread evenly from 0 to 1, up to chance",
+        "len(looked) == 100 and __import__('scipy.stats').stats.kstest(p_values['p'], 'uniform').pvalue > .05",
+    ),
+    ("Nothing remains.", "not corrected['remains'].any() and len(corrected) == 100"),
+    (
+        "At layer 6 one loop is far more prominent than noise's: p = 0.005.",
+        "by_layer['resid_post.6'].p_prominence == .005 and by_layer['resid_post.6'].prominence > 2",
+    ),
+    (
+        "Count them all, and nothing is left at the level of 0.01.",
+        "len(all_ten) == 10 and not all_ten['remains'].any()",
+    ),
+    (
+        "Nor had the loop passed the test itself, which takes the *larger* of\nthe two: its lifetime is nothing special.",
+        "by_layer['resid_post.6'].p_lifetime > .5 and all(one.verdict == 'no loop' for one in by_layer.values())"
+        " and all(one.p == max(one.p_lifetime, one.p_prominence) for one in by_layer.values())",
+    ),
+    ("*A loop*, says homology, and so it is: a loop **of clusters**.", "of_clumps.verdict == 'a loop'"),
+    (
+        "the rows lie in less than half of the\ndirections round the loop, where rows on a curve would be in all of them",
+        "of_clumps.occupancy < .5 and of_clumps.occupancy_expected > .99 and any('clusters in a ring' in r for r in of_clumps.reasons)",
+    ),
+    (
+        "the alphabet goes round no better than other orders do",
+        "shuffled_names.p_order > .1 and shuffled_names.verdict == 'not a circle'",
+    ),
+    ("Some order fits every ring.", "nb.circle_test(clumps, by=names[which], order=list(names)).verdict == 'circle'"),
+    (
+        "The months are, the number words are not: they lie in order on a *bent line*.",
+        "(tests['month'].shape, tests['digit'].shape) == ('circle', 'line')",
+    ),
+    (
+        "both are in order, better than 9,999 shuffled orders",
+        "all(tests[name].p_order == 1 / 10_000 and tests[name].n_orders == 9_999 for name in ('month', 'digit'))",
+    ),
+    (
+        "predicted better from a circle for the months, from a line for the number words",
+        "tests['month'].r2_circle > tests['month'].r2_line and tests['digit'].r2_line > tests['digit'].r2_circle",
+    ),
+    (
+        "from *nine* back to *zero* is a long way; from December to January it is a step like any other",
+        "tests['digit'].wrap_interval[0] > 1.3 and 1 <= tests['month'].wrap_ratio <= 1.3",
+    ),
+    (
+        "with the same rows, but the names of the months shuffled, nothing is left of it",
+        "tests['month, names shuffled'].verdict == 'not a circle' and tests['month, names shuffled'].p_order > .05",
+    ),
+    ("In most of 36 pairs, a month that is moved along the curve", "ways.loc['manifold', 'hit_rate'] > .5"),
+    (
+        "The same way, laid into a random subspace, does next to nothing.",
+        "ways.loc['random subspace', 'hit_rate'] < .1 and ways.loc['random subspace', 'high'] < ways.loc['manifold', 'low']",
+    ),
+    (
+        "A loop where we put one, none where we did not.",
+        "with_it.found['question'].str.contains('loop').any() and not without.found['question'].str.contains('loop').any()",
+    ),
+]
+
+CLAIMS = {
+    "01_the_circle_of_months.ipynb": CIRCLE_OF_MONTHS,
+    "02_is_it_really_a_circle.ipynb": IS_IT_REALLY_A_CIRCLE,
+}
+
 
 def text_of(notebook):
     return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
@@ -94,19 +258,25 @@ def checked(notebook, claims):
 
 
 @pytest.mark.slow
-def test_every_claim_of_the_circle_of_months_holds(demo_name, tmp_path):
-    notebook = nbformat.read(NOTEBOOKS / "01_the_circle_of_months.ipynb", as_version=4)
+@pytest.mark.parametrize("name", CLAIMS)
+def test_every_claim_of_a_tutorial_holds(demo_name, tmp_path, name):
+    claims = CLAIMS[name]
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     text = text_of(notebook)
-    for words, _ in CIRCLE_OF_MONTHS:
+    for words, _ in claims:
         assert words in text, f"the tutorial no longer says {words!r}"
-    run = checked(notebook, CIRCLE_OF_MONTHS)
+    run = checked(notebook, claims)
     resources = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(run, timeout=600, kernel_name="python3", resources=resources, store_widget_state=False).execute()
     printed = "".join(output.get("text", "") for output in run.cells[-1].outputs)
     answers = dict(re.findall(r"^claim (\d+) (True|False)$", printed, flags=re.MULTILINE))
-    assert len(answers) == len(CIRCLE_OF_MONTHS), printed
-    wrong = [CIRCLE_OF_MONTHS[int(number)] for number, answer in answers.items() if answer == "False"]
+    assert len(answers) == len(claims), printed
+    wrong = [claims[int(number)] for number, answer in answers.items() if answer == "False"]
     assert wrong == []
+
+
+def test_every_tutorial_has_its_claims_checked():
+    assert {path.name for path in NOTEBOOKS.glob("*.ipynb")} == set(CLAIMS)
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)

@@ -68,7 +68,7 @@ def diagonal(end: float, threshold: float = 0.0, ratio: float = 1.0) -> alt.Laye
         )
         middle = threshold + 0.75 * (end - threshold)
         high = pd.DataFrame({"x": [reached(middle)], "y": [middle], "text": ["noise stays below"]})
-        words = alt.Chart(inline(high)).mark_text(align="right", dx=-8, dy=-4, fontSize=11, color=INK)
+        words = alt.Chart(inline(high)).mark_text(align="right", dx=-14, dy=-4, fontSize=11, color=INK)
         layers += [dashed, words.encode(alt.X("x:Q"), alt.Y("y:Q"), alt.Text("text:N"))]
     return alt.layer(*layers)
 
@@ -164,6 +164,61 @@ def bar_chart(frame: pd.DataFrame, *, title: str = "", subtitle: str = "", size:
         )
         panels.append(panel)
     return themed(alt.vconcat(*panels, title=_heading(title, subtitle)).resolve_scale(x="shared"))
+
+
+def null_chart(
+    frame: pd.DataFrame, own: pd.Series, *, title: str = "", subtitle: str = "", size: int = 200
+) -> alt.HConcatChart:
+    """Return histograms of the longest-lived class of each null cloud, with a line where the cloud itself stands.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        ``lifetime``, ``prominence``, ``ratio`` of each null cloud.
+    own : Series
+        The same of the cloud.
+    title, subtitle : str
+        Above the chart.
+    size : int
+        Width of a panel in pixels.
+    """
+    panels: list[alt.LayerChart] = []
+    for name, words in {
+        "lifetime": "lifetime (distance)",
+        "prominence": "prominence",
+        "ratio": "death / birth",
+    }.items():
+        value = float(own[name])
+        values = frame[name].to_numpy()
+        reaching = int((values >= value).sum())
+        edges = np.histogram_bin_edges(np.append(values, value), bins=30)
+        counts = np.histogram(values, edges)[0]
+        bars = pd.DataFrame({"start": edges[:-1], "end": edges[1:], "clouds": counts})
+        here = pd.DataFrame({name: [value]})
+        histogram = (
+            alt.Chart(inline(bars[bars["clouds"] > 0]))
+            .mark_bar(color=OKABE_ITO[6], binSpacing=0.5)
+            .encode(
+                alt.X("start:Q", title=words, scale=alt.Scale(zero=False), bin="binned"),
+                alt.X2("end:Q"),
+                alt.Y("clouds:Q", title="null clouds" if not panels else None),
+                tooltip=[
+                    alt.Tooltip("start:Q", format=".3g"),
+                    alt.Tooltip("end:Q", format=".3g"),
+                    alt.Tooltip("clouds:Q"),
+                ],
+            )
+        )
+        line = (
+            alt.Chart(inline(here))
+            .mark_rule(color=OKABE_ITO[3], strokeWidth=2.5)
+            .encode(alt.X(f"{name}:Q"), tooltip=[alt.Tooltip(f"{name}:Q", format=".3g")])
+        )
+        heading = alt.TitleParams(
+            text=f"the cloud: {value:.3g}", subtitle=f"{reaching} of {len(frame)} reach it", fontSize=12, anchor="start"
+        )
+        panels.append(alt.layer(histogram, line, width=size, height=round(0.6 * size), title=heading))
+    return themed(alt.hconcat(*panels, title=_heading(title, subtitle)))
 
 
 def betti_chart(frame: pd.DataFrame, *, title: str = "", subtitle: str = "", size: int = 340) -> alt.Chart:

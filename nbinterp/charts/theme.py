@@ -47,13 +47,20 @@ def themed(chart: ChartT) -> ChartT:
     return styled
 
 
-def together(rows: Sequence[Sequence[Any]]) -> alt.VConcatChart:
-    """Return themed charts in rows, each with colours of its own; the theme stands once for all."""
+def together(rows: Sequence[Sequence[Any]], titles: Sequence[str] = ()) -> alt.VConcatChart:
+    """Return themed charts in rows, each with colours of its own and each row under its title; the theme stands once for all."""
     plain = [[chart.copy() for chart in row] for row in rows]
     for row in plain:
         for chart in row:
             chart.config = alt.Undefined
-    return themed(alt.vconcat(*(alt.hconcat(*row) for row in plain)).resolve_scale(color="independent"))
+    # what means a label in one chart means something else beside it
+    own: Any = {"color": "independent", "shape": "independent"}
+    beside = [alt.hconcat(*row).resolve_scale(**own).resolve_legend(**own) for row in plain]
+    named = beside
+    if titles:
+        above = [alt.TitleParams(title, fontSize=16, offset=14) for title in titles]
+        named = [row.properties(title=title) for row, title in zip(beside, above, strict=True)]
+    return themed(alt.vconcat(*named).resolve_scale(**own))
 
 
 def cyclic_palette(n: int, *, turn: float = 1.0) -> list[str]:

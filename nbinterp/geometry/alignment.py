@@ -15,6 +15,7 @@ from nbinterp.geometry.embedding import Embedding, check_parameters, pca, umap_e
 from nbinterp.geometry.forces import advance, curve_of, decay, fuzzy_graph, start
 from nbinterp.geometry.preparation import Prepared, prepare
 from nbinterp.geometry.rows import CloudLike, Column, checked
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     import altair as alt
@@ -43,7 +44,7 @@ class LayeredCloud(Protocol):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LayerEmbeddings:
+class LayerEmbeddings(Told):
     """Pictures of the same rows at several layers, laid so that rows move as little as their neighbourhoods allow.
 
     Parameters

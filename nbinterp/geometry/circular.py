@@ -14,6 +14,7 @@ from scipy.stats import t
 
 from nbinterp.geometry.labels import Centroids, centroids
 from nbinterp.geometry.multiple import adjusted
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +48,7 @@ class CloudOfSites(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class CircleTest:
+class CircleTest(Told):
     """Whether labels lie in a circle, in their order, and what speaks against it.
 
     Parameters

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control, hypergeom
-from sklearn.cluster import HDBSCAN
-from sklearn.metrics import adjusted_rand_score, silhouette_samples
+from sklearn.metrics import adjusted_rand_score
 
 from nbinterp.geometry.dimension import projected
 from nbinterp.geometry.multiple import enough_draws
+from nbinterp.geometry.told import Told
+from nbinterp.geometry.validity import MAX_TESTED, hdbscan, null_validities, scaled, tested_with, usual_sizes
 from nbinterp.spaces import Direction
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ ClusterVerdict = Literal["clusters", "not stable", "nothing here", "too few poin
 MIN_POINTS = 50
 """With fewer points no verdict is given."""
 
-MAX_TESTED = 1000
-"""Points that the null and the stability are computed with; more are sampled."""
-
 HALVES = 10
 """Random halves, whose clusters say how stable those of the whole are."""
 
@@ -48,7 +46,7 @@ FEW_NUMBERS = 12
 
 
 @dataclass(frozen=True, eq=False)
-class Clusters:
+class Clusters(Told):
     """Clusters of rows, what their rows have in common, and whether there is anything at all.
 
     Parameters
@@ -71,7 +69,7 @@ class Clusters:
         those of q ≤ 0.05, the surest first.
     typical : DataFrame
         The rows nearest to the middle of each cluster: ``cluster``, ``row``, and the table's ``token`` and ``text``.
-    min_cluster_size, min_samples, looks : int
+    n_null, min_cluster_size, min_samples, looks : int
         As asked for or chosen.
     alpha : float
         Level of the test.
@@ -95,6 +93,7 @@ class Clusters:
     agreement: float
     names: pd.DataFrame = field(repr=False)
     typical: pd.DataFrame = field(repr=False)
+    n_null: int
     min_cluster_size: int
     min_samples: int
     looks: int
@@ -239,26 +238,16 @@ def clusters(
     prepared = projected(cloud, n_components, within=within, max_norm_ratio=max_norm_ratio, seed=seed)
     points = prepared.points
     n = len(points)
-    size = max(5, n // 50) if min_cluster_size is None else min_cluster_size
-    samples = min(size, 10) if min_samples is None else min_samples
-    if n < 2 or not 2 <= size <= n // 2 or not 1 <= samples < n:
-        raise ValueError(
-            f"got min_cluster_size={size}, min_samples={samples} for {n} different points; wanted clusters of 2 to {n // 2} points: "
-            "collect more rows, or choose other sizes."
-        )
-    rng = np.random.default_rng(seed)
-    of_point, sureness = _hdbscan(points, size, samples)
+    size, samples = usual_sizes(n, min_cluster_size, min_samples)
+    of_point, sureness = hdbscan(points, size, samples)
     used = prepared.point_of_row >= 0
     labels = np.where(used, of_point[prepared.point_of_row], -1)
     probabilities = np.where(used, sureness[prepared.point_of_row], 0.0)
-    tested = points if n <= MAX_TESTED else points[rng.choice(n, MAX_TESTED, replace=False)]
-    share = len(tested) / n
-    sizes = _scaled(size, share), _scaled(samples, share)
-    found, _ = _hdbscan(tested, *sizes)
-    validity = _validity(tested, found)
-    null = np.array([_validity(draw, _hdbscan(draw, *sizes)[0]) for draw in _gaussians(tested, n_null, rng)])
+    tested = tested_with(points, size, samples, seed)
+    validity = tested.validity
+    null = np.array(null_validities(prepared, tested, n_null, seed))
     p = min(1.0, looks * (1 + int((null >= validity).sum())) / (n_null + 1))
-    stability, agreement = _stability(points, of_point, size, samples, rng)
+    stability, agreement = _stability(points, of_point, size, samples, np.random.default_rng(seed))
     count = int(of_point.max()) + 1
     enough = n >= MIN_POINTS
     verdict: ClusterVerdict = (
@@ -291,6 +280,7 @@ def clusters(
         agreement=agreement,
         names=names,
         typical=_typical(prepared, labels),
+        n_null=n_null,
         min_cluster_size=size,
         min_samples=samples,
         looks=looks,
@@ -299,7 +289,7 @@ def clusters(
         reasons=tuple(f"{reason}." for reason in reasons),
         prepared=prepared,
         provenance=f"{prepared.provenance}; HDBSCAN with at least {size} points a cluster"
-        + (f"; null and validity with {MAX_TESTED} points drawn at random" if len(tested) < n else ""),
+        + (f"; null and validity with {MAX_TESTED} points drawn at random" if n > MAX_TESTED else ""),
     )
 
 
@@ -373,30 +363,6 @@ def _nameable(values: pd.Series[Any], column: object) -> pd.Series[Any] | None:
     return values
 
 
-def _hdbscan(points: Floats, size: int, samples: int) -> tuple[Integers, Floats]:
-    found = HDBSCAN(min_cluster_size=size, min_samples=samples, copy=True).fit(points)
-    return found.labels_.astype(np.int64), found.probabilities_
-
-
-def _scaled(size: int, share: float) -> int:
-    # with fewer than 5 points a cluster, every pair of rows that chance puts together is one
-    return max(min(size, 5), round(size * share))
-
-
-def _validity(points: Floats, labels: Integers) -> float:
-    """Return the mean silhouette over points, 0 for noise, and 0 without two clusters."""
-    inside = labels >= 0
-    if labels.max() < 1:
-        return 0.0
-    return float(silhouette_samples(points[inside], labels[inside]).sum() / len(points))
-
-
-def _gaussians(points: Floats, n_draws: int, rng: np.random.Generator) -> list[Floats]:
-    # with points = u s vt, normal numbers times s have the points' covariance but for a rotation
-    s = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
-    return [rng.normal(size=(len(points), len(s))) * s / np.sqrt(len(points)) for _ in range(n_draws)]
-
-
 def _stability(
     points: Floats, labels: Integers, size: int, samples: int, rng: np.random.Generator
 ) -> tuple[Floats, float]:
@@ -406,7 +372,7 @@ def _stability(
     for i in range(HALVES):
         half = rng.permutation(n)[: min(n // 2, MAX_TESTED)]
         share = len(half) / n
-        again, _ = _hdbscan(points[half], _scaled(size, share), _scaled(samples, share))
+        again, _ = hdbscan(points[half], scaled(size, share), scaled(samples, share))
         agreement[i] = adjusted_rand_score(labels[half], again)
         for cluster in range(count):
             mine = labels[half] == cluster

@@ -21,6 +21,7 @@ from nbinterp.geometry.fourier import FourierLoop
 from nbinterp.geometry.persistence import Diagram
 from nbinterp.geometry.preparation import Components, Prepared, prepare
 from nbinterp.geometry.refinement import FOLDS, UNIFORM, agreement, angle_errors, chosen
+from nbinterp.geometry.told import Told
 from nbinterp.spaces import Loop
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class CircularCoordinates:
+class CircularCoordinates(Told):
     """An angle for each row on a loop, with its uncertainty and the curve that the loop follows.
 
     Angles are known up to a common turn and up to the direction of going round, which a cloud cannot tell.

@@ -12,6 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from nbinterp.geometry.preparation import Prepared, prepare
 from nbinterp.geometry.rows import is_cloud
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     import altair as alt
@@ -51,7 +52,7 @@ _NAMES = {"twonn": "TwoNN", "mle": "maximum likelihood", "lpca": "local PCA"}
 
 
 @dataclass(frozen=True, eq=False)
-class IntrinsicDimension:
+class IntrinsicDimension(Told):
     """The number of dimensions that a cloud has, seen at the distance of its nearest neighbours.
 
     Parameters

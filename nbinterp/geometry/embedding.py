@@ -14,6 +14,7 @@ from nbinterp.geometry.forces import advance, curve_of, decay, fuzzy_graph, plac
 from nbinterp.geometry.neighbors import NeighborGraph, neighbor_graph, neighbours_kept
 from nbinterp.geometry.preparation import Preparation, Prepared, prepare
 from nbinterp.geometry.rows import Column, Rows, checked
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,7 +32,7 @@ DENSE_SHARE = 0.3
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Embedding:
+class Embedding(Told):
     """Rows of a cloud in few dimensions.
 
     Parameters

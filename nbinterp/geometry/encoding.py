@@ -25,6 +25,7 @@ from nbinterp.geometry.multiple import enough_draws
 from nbinterp.geometry.preparation import Preparation, Prepared
 from nbinterp.geometry.probes import MIN_GAIN, groups_of
 from nbinterp.geometry.rows import centre_within, checked
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +71,7 @@ ORDERS = 999
 
 
 @dataclass(frozen=True, eq=False)
-class EncodingMap:
+class EncodingMap(Told):
     """Where each attribute stands at each site: linear, curved, multi-dimensional, or not there.
 
     Parameters
@@ -176,7 +177,8 @@ def encoding_map(
     Raises
     ------
     ValueError, LookupError
-        As for `probe`; and for so few permutations that they cannot reach `alpha` for all attributes.
+        As for `probe`; for so few permutations that they cannot reach `alpha` for all attributes; and for an attribute that
+        has one value in each group of `within`, of which centring leaves nothing to ask about.
 
     Notes
     -----
@@ -195,9 +197,16 @@ def encoding_map(
     first, kept, rows = _same_rows(sources, within)
     for values in rows.values():
         check_rows(values)
+    columns = {
+        name: first.column(attributes[name] if isinstance(attributes, Mapping) else name, "attributes")[kept]
+        for name in names
+    }
+    for centred in _centred_within(sources, within):
+        for name, values in columns.items():
+            if (lost := lost_with_means(name, values, first.column(centred, "within")[kept], centred)) is not None:
+                raise ValueError(f"got the attribute {name!r}: {lost}; leave it out, or leave out within.")
     lines = []
-    for name in names:
-        values = first.column(attributes[name] if isinstance(attributes, Mapping) else name, "attributes")[kept]
+    for name, values in columns.items():
         task = task_of(values, (kinds or {}).get(name, "auto"), (orders or {}).get(name), name)
         group_of, _ = groups_of(first, within, groups, np.flatnonzero(kept))
         folds = folds_of(task, group_of, n_folds, seed)
@@ -214,6 +223,28 @@ def encoding_map(
         + f"; {n_folds} folds; {projection}; {n_permutations} exchanges of labels; {len(lines)} looks"
     )
     return EncodingMap(pd.DataFrame(lines), alpha, n_permutations, int(kept.sum()), n_aside, provenance)
+
+
+def lost_with_means(name: str, values: NDArray[Any], groups: NDArray[Any], within: Column) -> str | None:
+    """Say in words that an attribute was lost with the means of groups, where it was: it has one value in each of them.
+
+    Values and groups are ``[row used]``. What probes still tell apart then is how far groups spread, and not where they are.
+    """
+    if pd.Series(values).groupby(pd.factorize(groups)[0]).nunique().max() > 1:
+        return None
+    where = within if isinstance(within, str) else "the groups"
+    why = (
+        "rows were centred within it"
+        if name == where
+        else f"it has one value in each of {where}, within which rows were centred"
+    )
+    return f"{why}, so that its values have no means left to tell apart"
+
+
+def _centred_within(sources: Mapping[str, Checked | Prepared], within: Column | None) -> list[Column]:
+    """Return the columns that rows are centred within, here or when they were prepared; of the latter those with a name."""
+    prepared = {one.within for one in sources.values() if isinstance(one, Prepared) and one.within in one.table.columns}
+    return [*sorted(prepared), *([] if within is None else [within])]
 
 
 def _sources(

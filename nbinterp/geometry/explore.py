@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar, get_args
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -11,33 +12,34 @@ from tqdm import tqdm
 
 from nbinterp.geometry.clusters import STABLE, Clusters, clusters
 from nbinterp.geometry.coordinates import CircularCoordinates, circular_coordinates
+from nbinterp.geometry.crossvalidation import folds_of, task_of
 from nbinterp.geometry.dimension import IntrinsicDimension, intrinsic_dimension
 from nbinterp.geometry.embedding import Embedding, pca, umap
-from nbinterp.geometry.encoding import EncodingMap, encoding_map
-from nbinterp.geometry.multiple import adjusted
+from nbinterp.geometry.encoding import EncodingMap, encoding_map, lost_with_means
+from nbinterp.geometry.joint import joint_p
+from nbinterp.geometry.nulls import draws_together
 from nbinterp.geometry.persistence import persistence
-from nbinterp.geometry.preparation import Prepared, prepare
+from nbinterp.geometry.probes import groups_of
 from nbinterp.geometry.report import Exploration, ExplorationStopped, Report, surest
-from nbinterp.geometry.rows import is_cloud
-from nbinterp.geometry.significance import WANTED_POINTS, Significance, significance
-from nbinterp.geometry.streaming import MEMORY, prepare_large
+from nbinterp.geometry.same_rows import alike, by_site, chosen_rows, prepared_sites
+from nbinterp.geometry.significance import MIN_POINTS, WANTED_POINTS, Significance, significance
+from nbinterp.geometry.streaming import MEMORY
+from nbinterp.geometry.validity import cluster_draws_together, joint_cluster_p, usual_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from nbinterp.clouds import Cloud
+    from nbinterp.geometry.crossvalidation import ProbeKind
+    from nbinterp.geometry.preparation import Prepared
     from nbinterp.geometry.rows import Column, Rows
+    from nbinterp.spaces import Floats
 
 Picture = Literal["pca", "umap"]
-Test = TypeVar("Test", Significance, Clusters)
 
 FEW_DRAWS = 99
 """Null clouds of a test that finds nothing; one that may find something has as many as its correction needs."""
-
-ATTRIBUTE = "attribute"
-"""What questions about attributes begin with."""
 
 OWN_COLUMNS = ("text", "prompt", "token", "position")
 """Columns that every cloud has: where a row comes from, not what it is."""
@@ -71,8 +73,8 @@ def explore(
 ) -> Report:
     """Ask a cloud the usual questions: what dimension it has, whether there are loops or clusters, where attributes stand.
 
-    All p-values of all sites are corrected together (Holm 1979), so that a report on noise has a finding with a chance of
-    at most `alpha`; half of it goes to attributes, where there are any.
+    All p-values of all sites are corrected together, so that a report on noise has a finding with a chance of at most
+    `alpha`; half of it goes to attributes, where there are any.
 
     Parameters
     ----------
@@ -84,7 +86,7 @@ def explore(
         The order of an attribute's labels, along a line or round a circle: without one, labels in a circle can only be
         called multi-dimensional.
     within : str or sequence ``[row]``, optional
-        Subtract the mean of each group first, e.g. ``"template"``.
+        Subtract the mean of each group first, e.g. ``"template"``. No group is in two folds of a probe.
     sites : sequence of str, optional
         Some of the cloud's sites; all by default.
     picture : {"pca", "umap"}
@@ -107,29 +109,32 @@ def explore(
         For anything that cannot be done, before anything is computed.
     ExplorationStopped
         When it was cancelled or interrupted; its `partial` holds what was found.
+
+    Notes
+    -----
+    Loops, and likewise clusters, are looked for at every site (loops at two numbers of components), and compared with the same
+    Gaussian draws: each draw turns the rows in the same way at all sites, so that layers which resemble each other have draws
+    that do, and 30 layers need no more draws than one (step-down max-T, Westfall & Young 1993; see `loop_significances`). What
+    follows is Bonferroni's: loops and clusters have half of the level each. A row that is set aside at one site is
+    left out at all. Where 99 draws say that nothing will be found no more are made (Besag & Clifford 1991).
     """
     if not 0 < alpha < 1:
         raise ValueError(f"got alpha={alpha}; wanted a number between 0 and 1, such as 0.01.")
     if picture not in get_args(Picture):
         raise ValueError(f"got picture={picture!r}; choose from {', '.join(get_args(Picture))}.")
-    prepared, chosen = {}, None
-    for site, rows in _by_site(cloud, sites).items():
-        prepared[site], chosen = _prepared(rows, within, seed, memory)
-    first = next(iter(prepared.values()))
-    named = _usual(first) if attributes is None else attributes
-    values = {}
-    for name in named:
-        column = named[name] if isinstance(named, Mapping) else name
-        if chosen is not None and not isinstance(column, str):
-            column = np.asarray(column, dtype=object)[chosen]
-        values[name] = first.source.column(column, name)
-    asked = _Asked(prepared, values, orders or {}, cycles or {}, picture, alpha, seed)
-    with tqdm(total=asked.n_steps, unit="site", disable=not progress, leave=False, delay=1) as bar:
+    prepared, chosen = prepared_sites(by_site(cloud, sites), within, seed, memory)
+    within, named = chosen_rows(within, chosen), attributes
+    if isinstance(attributes, Mapping):
+        named = {name: chosen_rows(column, chosen) for name, column in attributes.items()}
+    asked = _Asked(prepared, named, orders or {}, cycles or {}, within, picture, alpha, seed)
+    steps = asked.ask(cancel)
+    with tqdm(disable=not progress, leave=False, delay=1, bar_format="{desc} [{elapsed}]") as bar:
         try:
-            for step in asked.ask(cancel):
-                bar.set_description(step)
-                bar.update(1)
+            for step in steps:
+                bar.set_description_str(step)
         except KeyboardInterrupt:
+            # what was drawn so far is judged
+            steps.close()
             raise ExplorationStopped(
                 "stopped; what was found until then is in this exception's .partial.", asked.report(finished=False)
             ) from None
@@ -142,132 +147,207 @@ class _Asked:
     def __init__(
         self,
         prepared: Mapping[str, Prepared],
-        attributes: Mapping[str, Column],
+        attributes: Sequence[str] | Mapping[str, Column] | None,
         orders: Mapping[str, Sequence[Any]],
         cycles: Mapping[str, Sequence[Any]],
+        within: Column | None,
         picture: Picture,
         alpha: float,
         seed: int,
     ) -> None:
-        self._prepared, self._attributes, self._orders, self._cycles = prepared, attributes, orders, cycles
+        self._prepared, self._within = prepared, within
         self._picture, self._alpha, self._seed = picture, alpha, seed
-        self._widths = {site: _widths(one) for site, one in prepared.items()}
-        self._sites: dict[str, Exploration] = {}
+        self._unsaid: list[str] = []
+        self._orders = {**orders, **cycles}
+        self._kinds: dict[str, ProbeKind] = {**dict.fromkeys(orders, "regression"), **dict.fromkeys(cycles, "cyclic")}
+        self._attributes = self._askable(attributes)
+        self._alike = alike(prepared)
+        self._views: dict[str, Embedding] = {}
+        self._dimensions: dict[str, IntrinsicDimension] = {}
+        self._loops: dict[str, dict[int, Significance]] = {site: {} for site in prepared}
+        self._groups: dict[str, Clusters] = {}
+        self._coordinates: dict[str, CircularCoordinates] = {}
         self._encoding: EncodingMap | None = None
         self._lines: list[dict[str, Any]] = []
-        self._unsaid: list[str] = []
 
-    @property
-    def n_steps(self) -> int:
-        """How many steps `ask` has."""
-        return len(self._prepared) + bool(self._attributes)
+    def ask(self, cancel: Callable[[], bool]) -> Generator[str, None, None]:
+        """Ask everything; say before each step what it is."""
 
-    def ask(self, cancel: Callable[[], bool]) -> Iterator[str]:
-        """Ask everything; yield after each step what it was."""
-
-        def asked(question: Callable[..., Any], *given: Any) -> Any:
+        def step(what: str) -> str:
             if cancel():
                 raise KeyboardInterrupt
-            return question(*given)
+            return what
 
         for site, prepared in self._prepared.items():
-            view = asked(self._view, prepared)
-            dimension = asked(self._dimension, site, prepared)
-            loops = {width: asked(self._loops, site, prepared, width) for width in self._widths[site]}
-            groups = asked(self._clusters, site, prepared)
-            coordinates = asked(self._coordinates, site, loops)
-            self._sites[site] = Exploration(prepared, view, dimension, loops, groups, coordinates)
-            yield site or "rows"
+            yield step(f"picture{_at(site)}")
+            self._views[site] = umap(prepared, seed=self._seed) if self._picture == "umap" else pca(prepared)
+            yield step(f"dimension{_at(site)}")
+            self._ask_dimension(site, prepared)
+        for sites in self._alike:
+            yield from map(step, self._ask_loops(sites))
+            yield from map(step, self._ask_clusters(sites))
+        for site in self._prepared:
+            yield step(f"angles{_at(site)}")
+            self._ask_coordinates(site)
         if self._attributes:
-            self._encoding = asked(self._places)
-            yield "attributes"
+            yield step("attributes")
+            self._ask_attributes()
 
-    def _view(self, prepared: Prepared) -> Embedding:
-        return umap(prepared, seed=self._seed) if self._picture == "umap" else pca(prepared)
+    def _line(
+        self, site: str, question: str, answers: tuple[str, str], found: bool, p: float, corrected: float
+    ) -> None:
+        yes, no = (answer + _at(site) for answer in answers)
+        # what is corrected within its part of alpha is told in units of all of it
+        adjusted = float(np.minimum(1.0, corrected * self._alpha / self._level))
+        found = bool(found and adjusted <= self._alpha)
+        line = {"site": site, "question": question, "answer": yes if found else no, "found": found}
+        self._lines.append(line | {"p": p, "p_adjusted": adjusted})
 
-    def _line(self, site: str, question: str, yes: str, no: str, found: bool, p: float) -> None:
-        line = {"site": site, "question": question, "found": found, "p": p}
-        self._lines.append(line | {"yes": yes + _at(site), "no": no + _at(site)})
-
-    def _dimension(self, site: str, prepared: Prepared) -> IntrinsicDimension | None:
+    def _ask_dimension(self, site: str, prepared: Prepared) -> None:
         try:
             dimension = intrinsic_dimension(prepared, seed=self._seed)
         except ValueError as error:
             self._unsaid.append(f"the dimension{_at(site)}: {error}")
-            return None
+            return
         low, high = dimension.interval
         answer = (
             f"{dimension.estimate:.1f} dimensions ({low:.1f} to {high:.1f}) in {_components(dimension.n_components)}"
         )
-        self._line(site, "dimension", answer, answer, False, np.nan)
-        return dimension
+        self._dimensions[site] = dimension
+        self._line(site, "dimension", (answer, answer), False, np.nan, np.nan)
 
-    def _loops(self, site: str, prepared: Prepared, width: int) -> Significance:
-        n = len(prepared.rows)
+    def _ask_loops(self, sites: Sequence[str]) -> Iterator[str]:
+        """Look for loops at sites of the same rows."""
+        n = len(self._prepared[sites[0]].rows)
         landmarks = None if n <= ALL_ROWS else min(MOST_LANDMARKS, n // 10)
-        diagram = persistence(prepared.narrowed(width, landmarks))
-        test = _enough(
-            lambda n_null: significance(
-                diagram, n_null=n_null, alpha=max(self._level, 1 / (n_null + 1)), seed=self._seed
-            ),
-            self._n_draws,
-        )
-        where = f"in {_components(width)}"
-        yes = f"{test.n_found} loop{'' if test.n_found == 1 else 's'} {where}"
-        self._line(site, f"loops {where}", yes, f"no loops {where}", test.found, test.p)
+        looks, diagrams = [], []
+        for site in sites:
+            for width in _widths(self._prepared[site]):
+                yield f"homology{_at(site)}"
+                looks.append((site, width))
+                diagrams.append(persistence(self._prepared[site].narrowed(width, landmarks)))
         if n < WANTED_POINTS:
             self._unsaid.append(
-                f"whether there is a faint loop{_at(site)}: {n} rows, and {WANTED_POINTS} are wanted; with labels, give their orders or cycles."
+                f"whether there is a faint loop: {n} rows, and {WANTED_POINTS} are wanted; with labels, give their orders or cycles."
             )
-        return test
 
-    def _clusters(self, site: str, prepared: Prepared) -> Clusters | None:
+        def conclude(n_null: int, corrected: Floats) -> None:
+            alpha = max(self._level, 1 / (n_null + 1))
+            for (site, width), diagram, p in zip(looks, diagrams, corrected, strict=True):
+                test = significance(diagram, n_null=n_null, alpha=alpha, seed=self._seed)
+                self._loops[site][width] = test
+                where = f"in {_components(width)}"
+                yes = f"{test.n_found} loop{'' if test.n_found == 1 else 's'} {where}"
+                self._line(site, f"loops {where}", (yes, f"no loops {where}"), test.found, test.p, self._n_families * p)
+
+        if diagrams[0].n_points < MIN_POINTS:
+            conclude(FEW_DRAWS, np.full(len(looks), np.nan))
+        else:
+            drawing = draws_together(diagrams, self._seed)
+            yield from self._drawn("loops", drawing, lambda n_null: joint_p(diagrams, n_null, self._seed), conclude)
+
+    def _ask_clusters(self, sites: Sequence[str]) -> Iterator[str]:
+        """Look for clusters at sites of the same rows."""
+        prepared = [self._prepared[site] for site in sites]
         try:
-            groups = _enough(
-                lambda n_null: clusters(
-                    prepared, n_null=n_null, alpha=max(self._level, 1 / (n_null + 1)), seed=self._seed
-                ),
-                self._n_draws,
-            )
+            usual_sizes(len(prepared[0].points))
         except ValueError as error:
-            self._unsaid.append(f"whether there are clusters{_at(site)}: {error}")
-            return None
-        stable = int((groups.stability >= STABLE).sum())
-        yes = f"{groups.n_clusters} clusters, {stable} of them stable"
-        self._line(site, "clusters", yes, "no clusters", groups.verdict == "clusters", groups.p)
-        return groups
+            self._unsaid.append(f"whether there are clusters: {error}")
+            return
 
-    def _coordinates(self, site: str, loops: Mapping[int, Significance]) -> CircularCoordinates | None:
-        best = surest(loops)
-        if not best.found:
-            return None
+        def conclude(n_null: int, corrected: Floats) -> None:
+            alpha = max(self._level, 1 / (n_null + 1))
+            for site, one, p in zip(sites, prepared, corrected, strict=True):
+                groups = self._groups[site] = clusters(one, n_null=n_null, alpha=alpha, seed=self._seed)
+                yes = f"{groups.n_clusters} clusters, {int((groups.stability >= STABLE).sum())} of them stable"
+                no = "more than one hump, but no stable clusters" if groups.verdict == "not stable" else "no clusters"
+                found = groups.verdict == "clusters"
+                self._line(site, "clusters", (yes, no), found, groups.p, self._n_families * p)
+
+        drawing = cluster_draws_together(prepared, self._seed)
+        yield from self._drawn("clusters", drawing, lambda n: joint_cluster_p(prepared, n, self._seed), conclude)
+
+    def _drawn(
+        self,
+        what: str,
+        drawing: Iterator[int],
+        judge: Callable[[int], Floats],
+        conclude: Callable[[int, Floats], None],
+    ) -> Iterator[str]:
+        """Draw null clouds, as many as it takes, and conclude; what was judged is concluded when it is stopped, too.
+
+        A hundred draws will do where ten of them reach as much as the cloud: a p that stops at the tenth such draw is as
+        good as one of all (Besag & Clifford 1991).
+        """
+        # loops, and clusters, of each set of sites with the same rows
+        n_draws = int(np.ceil(self._n_families / self._level)) - 1
+        known, judged = 0, None
         try:
-            return circular_coordinates(best.diagram, seed=self._seed)
+            for n_null in sorted({min(FEW_DRAWS, n_draws), n_draws}):
+                for draw in islice(drawing, n_null - known):
+                    yield f"{what}: null draw {draw} of {n_null}"
+                known = n_null
+                judged = n_null, judge(n_null)
+                if judged[1].min() > 10 / FEW_DRAWS:
+                    break
+        finally:
+            if judged is not None:
+                conclude(*judged)
+
+    def _ask_coordinates(self, site: str) -> None:
+        best = surest(self._loops[site])
+        if not best.found:
+            return
+        try:
+            self._coordinates[site] = circular_coordinates(best.diagram, seed=self._seed)
         except ValueError as error:
             self._unsaid.append(f"angles on the loop{_at(site)}: {error}")
-            return None
 
-    def _places(self) -> EncodingMap:
-        found = encoding_map(
+    def _ask_attributes(self) -> None:
+        n_attributes = len(self._attributes)
+        self._encoding = encoding_map(
             self._prepared,
             self._attributes,
-            kinds=dict.fromkeys(self._cycles, "cyclic"),
-            orders={**self._orders, **self._cycles},
+            kinds={name: kind for name, kind in self._kinds.items() if name in self._attributes},
+            orders={name: order for name, order in self._orders.items() if name in self._attributes},
+            within=self._within,
             alpha=self._level,
-            n_permutations=max(299, int(np.ceil(len(self._attributes) / self._level)) - 1),
+            n_folds=self._n_folds,
+            n_permutations=max(299, int(np.ceil(n_attributes / self._level)) - 1),
             seed=self._seed,
         )
-        for line in found.frame().to_dict("records"):
+        for line in self._encoding.frame().to_dict("records"):
             name, place = line["attribute"], line["place"]
-            self._line(
-                str(line["site"]),
-                f"{ATTRIBUTE} {name}",
-                f"{name} is {place}",
-                f"{name} is not surely there",
-                place != "not there",
-                line["p"],
+            answers = (f"{name} is {place}", f"{name} is not surely there")
+            found = place != "not there"
+            self._line(str(line["site"]), f"attribute {name}", answers, found, line["p"], line["p"])
+
+    def _askable(self, attributes: Sequence[str] | Mapping[str, Column] | None) -> dict[str, NDArray[Any]]:
+        """Return the values ``[row]`` of the attributes that can be asked about; say why where one cannot."""
+        first = next(iter(self._prepared.values()))
+        named: Mapping[str, Column] | Sequence[str]
+        named = list(dict.fromkeys([*self._orders, *_usual(first)])) if attributes is None else attributes
+        if unknown := [name for name in self._orders if name not in named]:
+            raise LookupError(
+                f"got the order of {unknown[0]!r}, which is not among attributes: {', '.join(named) or 'there are none'}."
             )
-        return found
+        kept = np.flatnonzero(first.source.kept)
+        groups, _ = groups_of(first.source, self._within, None, kept)
+        self._n_folds = max(2, min(5, len(set(groups))))
+        askable = {}
+        for name in named:
+            values = first.source.column(named[name] if isinstance(named, Mapping) else name, name)
+            task = task_of(values[kept], self._kinds.get(name, "auto"), self._orders.get(name), name)
+            why = None if self._within is None else lost_with_means(name, values[kept], groups, self._within)
+            try:
+                folds_of(task, groups, self._n_folds, self._seed)
+            except ValueError as error:
+                why = why or str(error)
+            if why is None:
+                askable[name] = values
+            else:
+                self._unsaid.append(f"where {name} stands: {why.rstrip('.')}.")
+        return askable
 
     @property
     def _level(self) -> float:
@@ -275,75 +355,31 @@ class _Asked:
         return self._alpha / 2 if self._attributes else self._alpha
 
     @property
-    def _n_draws(self) -> int:
-        """Null clouds that a p needs to stay below the level after correction for all looks at shapes."""
-        return int(np.ceil(sum(len(widths) + 1 for widths in self._widths.values()) / self._level)) - 1
+    def _n_families(self) -> int:
+        """Sets of looks that are corrected within themselves: loops, and clusters, of sites with the same rows."""
+        return 2 * len(self._alike)
 
     def report(self, *, finished: bool) -> Report:
-        """Return the report of what was asked so far, its p-values corrected together."""
-        lines = pd.DataFrame(self._lines, columns=["site", "question", "found", "p", "yes", "no"])
-        lines = lines.astype({"found": bool, "p": float})
-        # the map of attributes has corrected its own
-        mapped = lines["question"].str.startswith(f"{ATTRIBUTE} ").to_numpy()
-        p = lines["p"].to_numpy().copy()
-        p[~mapped] = adjusted(p[~mapped])
-        lines["p_adjusted"] = np.minimum(1.0, p * self._alpha / self._level)
-        lines["found"] &= lines["p_adjusted"] <= self._alpha
-        lines.insert(2, "answer", lines["yes"].where(lines["found"], lines["no"]))
-        first = next(iter(self._prepared.values()))
-        return Report(
-            lines.drop(columns=["yes", "no"]),
-            self._sites,
-            self._encoding,
-            tuple(dict.fromkeys(self._unsaid)),
-            self._alpha,
-            finished,
-            first.provenance,
-        )
-
-
-def _enough(ask: Callable[[int], Test], n_draws: int) -> Test:
-    """Return a test with as many null clouds as its p needs: a hundred will do where ten of them already reach as much.
-
-    A p that stops at the tenth such draw is as good as one of all draws (Besag & Clifford 1991).
-    """
-    test = ask(min(FEW_DRAWS, n_draws))
-    return test if n_draws <= FEW_DRAWS or test.p > 10 / FEW_DRAWS else ask(n_draws)
-
-
-def _by_site(cloud: Rows, sites: Sequence[str] | None) -> dict[str, Rows]:
-    """Return the rows of each site."""
-    known = getattr(cloud, "sites", None)
-    if known is None:
-        if sites is not None:
-            raise ValueError(f"got sites={sites!r} for an array, which has none; leave sites out.")
-        return {"": cloud}
-    chosen = [str(site) for site in (known if sites is None else sites)]
-    if not chosen:
-        raise ValueError("got no sites; wanted at least one of the cloud's, or leave sites out.")
-    return {site: cloud[site] for site in chosen}  # type: ignore[index,call-overload]
-
-
-def _prepared(rows: Rows, within: Column | None, seed: int, memory: int) -> tuple[Prepared, NDArray[np.int64] | None]:
-    """Return rows on the components that stand out, and which rows these are where they are not all.
-
-    Two components at least: a loop needs a plane.
-    """
-    # read in float32, then points, rows and scores in float64
-    if _on_disk(rows) and 28 * len(rows) * rows.lazy().shape[1] > memory:
-        large = prepare_large(rows, "parallel", within=within, landmarks=None, seed=seed, progress=False)
-        if large.scores.shape[1] < 2:
-            large = prepare_large(rows, 2, within=within, landmarks=None, seed=seed, progress=False)
-        return large.prepared, large.sample
-    prepared = prepare(rows, "parallel", within=within, seed=seed)
-    if prepared.scores.shape[1] < 2 <= min(prepared.rows.shape):
-        prepared = prepare(rows, 2, within=within, seed=seed)
-    return prepared, None
-
-
-def _on_disk(rows: Rows) -> TypeGuard[Cloud]:
-    # not by isinstance: importing Cloud loads zarr, which rows in memory do not need
-    return is_cloud(rows) and getattr(rows, "path", None) is not None
+        """Return the report of what was asked so far."""
+        columns = ["site", "question", "answer", "found", "p", "p_adjusted"]
+        lines = pd.DataFrame(self._lines, columns=columns).astype({"found": bool, "p": float, "p_adjusted": float})
+        order = {site: i for i, site in enumerate(self._prepared)}
+        # what was asked of all sites at once is told site by site
+        lines = lines.sort_values("site", key=lambda site: site.map(order), kind="stable", ignore_index=True)
+        sites = {
+            site: Exploration(
+                self._prepared[site],
+                view,
+                self._dimensions.get(site),
+                self._loops[site],
+                self._groups.get(site),
+                self._coordinates.get(site),
+            )
+            for site, view in self._views.items()
+        }
+        provenance = next(iter(self._prepared.values())).provenance
+        unsaid = tuple(dict.fromkeys(self._unsaid))
+        return Report(lines, sites, self._encoding, unsaid, self._alpha, finished, provenance)
 
 
 def _widths(prepared: Prepared) -> tuple[int, ...]:

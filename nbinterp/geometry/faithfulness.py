@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nbinterp.geometry.neighbors import NeighborGraph, in_picture, n_shared, neighbor_graph
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     import altair as alt
@@ -27,7 +28,7 @@ _BLOCK = 4_000_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Faithfulness:
+class Faithfulness(Told):
     """How much of the neighbourhoods of a cloud a picture keeps.
 
     What to report is `neighbours_kept` beside its null: trustworthiness and continuity forgive near misses, so that

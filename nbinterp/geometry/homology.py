@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
@@ -80,6 +81,7 @@ def engine(max_dimension: int, prime: int = 2) -> Engine:
     return "gudhi" if find_spec("gudhi") is not None else "ripser"
 
 
+@cache
 def engine_text(name: Engine) -> str:
     """Return an engine's name with its version, for people to read."""
     return "a minimum spanning tree" if name == "spanning tree" else f"{name} {version(name)}"

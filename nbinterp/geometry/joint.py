@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from nbinterp.geometry.multiple import adjusted
-from nbinterp.geometry.nulls import seen_again, uniform_frame
+from nbinterp.geometry.nulls import draws, seen_again, turned
 from nbinterp.geometry.persistence import loop_pairs
 from nbinterp.geometry.preparation import Components, prepare
 from nbinterp.geometry.pvalues import death_over_birth, prominences
 from nbinterp.geometry.rows import checked
 from nbinterp.geometry.significance import MIN_POINTS, MIN_PROMINENCE
+from nbinterp.geometry.threads import one_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from nbinterp.geometry.circular import CloudOfSites
+    from nbinterp.geometry.persistence import Diagram
     from nbinterp.geometry.rows import Column, Rows
     from nbinterp.spaces import Floats
 
@@ -98,17 +99,13 @@ def loop_significances(
     ]
     if len(prepared[0].points) < MIN_POINTS:
         raise ValueError(f"got {len(prepared[0].points)} points; wanted at least {MIN_POINTS}: collect more rows.")
-    together = np.hstack([one.scores - one.scores.mean(axis=0) for one in prepared])
-    ends = np.cumsum([one.scores.shape[1] for one in prepared])[:-1]
-    _, s, axes = np.linalg.svd(together, full_matrices=False)
-    factor = (s[:, None] * axes)[s > s[0] * 1e-9]
+    draw = turned([one.scores for one in prepared], seed)
     # lifetime, prominence and death / birth, the clouds' own in front: [statistic, site, draw]
     sizes = np.empty((3, len(sites), n_null + 1))
     sizes[:, :, 0] = np.transpose([_size(loop_pairs(one.points)) for one in prepared])
-    with threadpool_limits(1):
+    with one_thread:
         for i in range(n_null):
-            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,)))
-            drawn = np.split(uniform_frame(len(together), len(factor), rng) @ factor, ends, axis=1)
+            drawn = draw(i)
             points = drawn if landmarks is None else [seen_again(*pair) for pair in zip(prepared, drawn, strict=True)]
             sizes[:, :, i + 1] = np.transpose([_size(loop_pairs(one), any_ratio=True) for one in points])
             if progress is not None:
@@ -132,6 +129,43 @@ def loop_significances(
             "verdict": np.where((p_joint <= alpha) & (prominence >= min_prominence), "a loop", "no loop"),
         }
     )
+
+
+def joint_p(diagrams: Sequence[Diagram], n_null: int, seed: int) -> Floats:
+    """Return p of any loop at all in each diagram, corrected for having looked at all of them: ``[diagram]``.
+
+    Parameters
+    ----------
+    diagrams : sequence of Diagram
+        What `draws_together` drew for.
+    n_null, seed : int
+        How many draws, of which seed.
+    """
+    sizes = [
+        [
+            _size(diagram.h1),
+            *(_size(one, any_ratio=True) for one in draws(diagram, "gaussian", n=n_null, seed=seed)),
+        ]
+        for diagram in diagrams
+    ]
+    by_statistic = np.transpose(sizes, (2, 0, 1))
+    own = np.max([_reached(one)[:, 0] for one in by_statistic], axis=0)
+    # what one look alone would not have, many have not either
+    p: Floats = np.maximum(stepped_down(_height(by_statistic)), own)
+    return p
+
+
+def stepped_down(heights: Floats) -> Floats:
+    """Return p of each look, corrected for all, from statistics ``[look, draw]`` with the cloud's own in front: ``[look]``.
+
+    The largest look is compared with the largest of all looks in each draw, the second with the largest of all but that
+    one, and so on (step-down max-T: Westfall and Young 1993, section 2.6).
+    """
+    order = np.argsort(-heights[:, 0], kind="stable")
+    largest = np.maximum.accumulate(heights[order[::-1]], axis=0)[::-1]
+    p = np.empty(len(heights))
+    p[order] = np.maximum.accumulate((largest >= largest[:, :1] - 1e-12).mean(axis=1))
+    return p
 
 
 def _size(loops: Floats, *, any_ratio: bool = False) -> tuple[float, float, float]:

@@ -15,6 +15,7 @@ from nbinterp.geometry.labels import Centroids, centroids
 from nbinterp.geometry.rows import checked
 from nbinterp.geometry.spline import Line, fit_line, held_out_line, numbers_of
 from nbinterp.geometry.surface import Surface, fit_surface, held_out_plane
+from nbinterp.geometry.told import Told
 from nbinterp.spaces import Loop, Plane
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ Topology = Literal["circle", "line", "surface"]
 
 
 @dataclass(frozen=True, eq=False)
-class Circle:
+class Circle(Told):
     """Labels on a circle of a site: where each lies, the plane to turn in, and the curve through them.
 
     Parameters

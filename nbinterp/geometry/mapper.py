@@ -17,6 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from nbinterp.geometry.clusters import named, over_represented
 from nbinterp.geometry.dimension import projected
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     import altair as alt
@@ -45,7 +46,7 @@ STEPS = 150
 
 
 @dataclass(frozen=True, eq=False)
-class MapperGraph:
+class MapperGraph(Told):
     """A graph that shows how a cloud hangs together, seen through a lens.
 
     Parameters

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import KDTree
-from threadpoolctl import threadpool_limits
 
 from nbinterp.geometry.distances import distances
 from nbinterp.geometry.homology import diagrams
-from nbinterp.geometry.preparation import Preparation, Prepared
+from nbinterp.geometry.preparation import Prepared, distinct
+from nbinterp.geometry.threads import one_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from nbinterp.geometry.persistence import Diagram
-    from nbinterp.geometry.rows import Mask
     from nbinterp.spaces import Floats
 
 Null = Literal["gaussian", "permutation", "universal", "bootstrap", "subsampling"]
@@ -70,9 +68,7 @@ def null_cloud(prepared: Prepared, null: Drawn, rng: np.random.Generator) -> Flo
         scores = rng.permuted(scores, axis=0)
     else:
         scores = scores[rng.integers(len(scores), size=len(scores))]
-    if prepared.preparation.landmarks is None and null != "bootstrap":
-        return scores
-    return seen_again(prepared, scores)
+    return seen_again(prepared, scores) if null == "bootstrap" else _points(prepared, scores)
 
 
 def uniform_frame(n: int, k: int, rng: np.random.Generator) -> Floats:
@@ -82,12 +78,29 @@ def uniform_frame(n: int, k: int, rng: np.random.Generator) -> Floats:
     return frame
 
 
+def turned(scores: Sequence[Floats], seed: int) -> Callable[[int], list[Floats]]:
+    """Return what draws Gaussian scores like those of the same rows at several places, each ``[row, n_components]``.
+
+    Draw i turns the rows among each other in the same way everywhere (see `null_cloud`). For rows that are Gaussian
+    over all places together this changes nothing of their distribution, so it keeps how places resemble each other.
+    """
+    together = np.hstack([one - one.mean(axis=0) for one in scores])
+    ends = np.cumsum([one.shape[1] for one in scores])[:-1]
+    _, s, axes = np.linalg.svd(together, full_matrices=False)
+    factor = (s[:, None] * axes)[s > s[0] * 1e-9]
+
+    def draw(i: int) -> list[Floats]:
+        # the number of the draw is part of its seed, so that neither order nor number of draws matters
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,)))
+        return np.split(uniform_frame(len(together), len(factor), rng) @ factor, ends, axis=1)
+
+    return draw
+
+
 def seen_again(prepared: Prepared, scores: Floats) -> Floats:
     """Return what homology would see of other scores ``[row, n_components]``: their landmarks, equal points once."""
     given = prepared.preparation
-    again = Preparation(landmarks=given.landmarks, landmark_method=given.landmark_method, seed=given.seed)
-    points: Floats = again.points(scores, deduplicate=True)[0]
-    return points
+    return distinct(scores if given.landmarks is None else given.landmarks_of(scores))[0]
 
 
 def draws(
@@ -122,7 +135,7 @@ def draws(
     if len(known) >= n:
         return known[:n]
     # many small problems: threads inside each wait for one another, ten times as long where the machine is busy
-    with threadpool_limits(1):
+    with one_thread:
         while len(known) < n:
             # the number of the draw is part of its seed, so that neither order nor number of draws matters
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(len(known),)))
@@ -130,6 +143,29 @@ def draws(
             if progress is not None:
                 progress(len(known), n)
     return known[:n]
+
+
+def draws_together(diagrams: Sequence[Diagram], seed: int) -> Iterator[int]:
+    """Draw Gaussian clouds like those of several diagrams of the same rows: one of each at every step, without end.
+
+    Rows are turned in the same way in all of them (see `turned`). The draws are remembered, so that `draws` has them;
+    what they had drawn by themselves is forgotten. Yields how many there are.
+    """
+    known: list[list[Floats]] = []
+    for diagram in diagrams:
+        measured = (diagram.metric, diagram.n_neighbors, diagram.prime)
+        known.append([])
+        _remembered.setdefault(diagram.prepared, {})["gaussian", 1, seed, *measured] = known[-1]
+    draw = turned([_scores(diagram.prepared) for diagram in diagrams], seed)
+    for i in count():
+        with one_thread:
+            found = [
+                classes(_points(diagram.prepared, scores), diagram)
+                for diagram, scores in zip(diagrams, draw(i), strict=True)
+            ]
+        for one, more in zip(known, found, strict=True):
+            one.append(more)
+        yield i + 1
 
 
 def classes(points: Floats, like: Diagram, dimension: int = 1) -> Floats:
@@ -184,28 +220,9 @@ def universal_p(pairs: Floats) -> Floats:
     return p
 
 
-def bottleneck(a: Floats, b: Floats) -> float:
-    """Return the bottleneck distance of two diagrams ``[class, 2]`` without infinite classes.
-
-    A distance t is enough when all classes that live longer than 2 t, of both diagrams, can be matched within t. By the
-    theorem of Mendelsohn and Dulmage (1958) such a matching exists as soon as one matches those of `a` and another
-    those of `b`, so that two small bipartite matchings decide.
-    """
-    half_a, half_b = (a[:, 1] - a[:, 0]) / 2, (b[:, 1] - b[:, 0]) / 2
-    apart = np.abs(a[:, None] - b[None]).max(axis=2)
-    # a distance above the larger half lifetime never helps: the diagonal is nearer
-    candidates = np.unique(np.concatenate([[0.0], half_a, half_b, apart.ravel()]))
-    candidates = candidates[candidates <= max(half_a.max(initial=0.0), half_b.max(initial=0.0))]
-    low, high = 0, len(candidates) - 1
-    while low < high:
-        middle = (low + high) // 2
-        t = candidates[middle]
-        near = apart <= t
-        if _all_matched(near[half_a > t]) and _all_matched(near[:, half_b > t].T):
-            high = middle
-        else:
-            low = middle + 1
-    return float(candidates[low])
+def _points(prepared: Prepared, scores: Floats) -> Floats:
+    # scores that were drawn anew are all different
+    return scores if prepared.preparation.landmarks is None else seen_again(prepared, scores)
 
 
 def _scores(prepared: Prepared) -> Floats:
@@ -213,12 +230,3 @@ def _scores(prepared: Prepared) -> Floats:
     scores: Floats = prepared.points if prepared.preparation.landmarks is None else prepared.scores
     centred: Floats = scores - scores.mean(axis=0)
     return centred
-
-
-def _all_matched(near: Mask) -> bool:
-    """Say whether every row has a column of its own among those that are near it."""
-    if not len(near):
-        return True
-    if not near.any(axis=1).all():
-        return False
-    return bool((maximum_bipartite_matching(csr_array(near), perm_type="column") >= 0).all())

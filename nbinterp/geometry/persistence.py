@@ -15,6 +15,7 @@ from nbinterp.geometry.homology import Cocycles, cocycles, diagrams, engine, eng
 from nbinterp.geometry.limits import check_size, most_points
 from nbinterp.geometry.preparation import Components, LandmarkMethod, Prepared, prepare
 from nbinterp.geometry.rows import is_cloud
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     import altair as alt
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Diagram:
+class Diagram(Told):
     """Births and deaths of clusters (H0), loops (H1) and cavities (H2) as balls round the points grow.
 
     What stands for a class (`cycles`, `members`) is computed when it is asked for.

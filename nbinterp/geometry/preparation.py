@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -12,9 +13,10 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.utils.validation import check_is_fitted, validate_data
-from threadpoolctl import threadpool_limits
 
 from nbinterp.geometry.rows import Checked, Column, Rows, centre_within, checked
+from nbinterp.geometry.threads import one_thread
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +34,9 @@ PARALLEL_DRAWS = 10
 
 MANY = 20_000
 """More rows than this go through k-means in small batches."""
+
+THREADED = 2000
+"""Eigenvectors of larger matrices are worth more than one thread."""
 
 
 class Preparation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -108,17 +113,23 @@ class Preparation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         ValueError
             For more components or landmarks than the rows have, or a share of variance that is none.
         """
+        self.fit_transform(X)
+        return self
+
+    def fit_transform(self, X: ArrayLike, y: object = None) -> Floats:
+        """Fit to rows ``X [row, n_features]`` and return their scores ``[row, n_components_]``; see `fit`."""
         rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         self._check(*rows.shape)
         self.mean_ = rows.mean(axis=0)
         centred = rows - self.mean_
-        total = float((centred**2).sum()) / (len(rows) - 1)
+        total = float(np.einsum("ij,ij->", centred, centred)) / (len(rows) - 1)
         variances, directions = self._directions(centred, total)
         self.components_, self.explained_variance_ = directions, variances
         self.explained_variance_ratio_ = variances / total if total > 0 else np.zeros(len(variances))
         self.n_components_ = self._n_features_out = len(directions)
-        self._set_landmarks(self._scores(centred))
-        return self
+        scores = self._scores(centred)
+        self._set_landmarks(scores)
+        return scores
 
     def transform(self, X: ArrayLike) -> Floats:
         """Return scores of rows ``X [row, n_features]`` on the components: ``[row, n_components_]``."""
@@ -147,18 +158,31 @@ class Preparation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         points : array, ``[point, n_components_]``
         point_of_row : array of int, ``[row]``
         """
-        fitted: Preparation = clone(self).fit(X)
-        return fitted.seen(fitted.transform(X), deduplicate=deduplicate)
+        fitted: Preparation = clone(self)
+        return fitted.seen(fitted.fit_transform(X), deduplicate=deduplicate)
 
     def seen(self, scores: Floats, *, deduplicate: bool = True) -> tuple[Floats, NDArray[np.int64]]:
         """As `points`, of the scores ``[row, n_components_]`` of the rows that this was fitted to."""
         points: Floats = scores if self.landmarks_ is None else self.landmarks_
         of_row: NDArray[np.int64] = np.arange(len(scores)) if self.labels_ is None else self.labels_
-        # equal points have equal first coordinates: sorting these is enough where there is nothing to merge
-        if deduplicate and len(np.unique(points[:, 0])) < len(points):
-            points, twin = np.unique(points, axis=0, return_inverse=True)
-            of_row = twin.reshape(-1)[of_row]
+        if deduplicate:
+            points, of_point = distinct(points)
+            of_row = of_point[of_row]
         return points, of_row
+
+    def landmarks_of(self, scores: Floats) -> Floats:
+        """Return landmarks ``[landmark, n_components_]`` of any scores ``[row, n_components_]``, chosen in the same way."""
+        if self.landmarks is None:
+            raise ValueError("got landmarks=None, so that rows stand for themselves; set landmarks first.")
+        if self.landmark_method == "k-means":
+            make = KMeans if len(scores) <= MANY else MiniBatchKMeans
+            with one_thread:
+                made: Floats = make(self.landmarks, n_init=1, random_state=self.seed).fit(scores).cluster_centers_
+            return made
+        rng = np.random.default_rng(self.seed)
+        if self.landmark_method == "random":
+            return scores[rng.choice(len(scores), self.landmarks, replace=False)]
+        return scores[_farthest(scores, self.landmarks, int(rng.integers(len(scores))))]
 
     def narrowed(self, n_components: int, landmarks: int | None, scores: Floats) -> Preparation:
         """Return this fitted to the same rows, of which it has the scores ``[row, n_components_]``, with fewer components."""
@@ -200,7 +224,7 @@ class Preparation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         n_rows, n_features = centred.shape
         if self.n_components is None:
             if not self.whiten:
-                return centred.var(axis=0, ddof=1), np.eye(n_features)
+                return np.einsum("ij,ij->j", centred, centred) / (n_rows - 1), np.eye(n_features)
             wanted = min(n_rows - 1, n_features)
         elif isinstance(self.n_components, int):
             wanted = self.n_components
@@ -230,21 +254,10 @@ class Preparation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.landmark_error_ = 0.0
         if self.landmarks is None:
             return
-        if self.landmark_method == "k-means":
-            make = KMeans if len(scores) <= MANY else MiniBatchKMeans
-            # its threads would wait for one another longer than they work
-            with threadpool_limits(1):
-                self.landmarks_ = make(self.landmarks, n_init=1, random_state=self.seed).fit(scores).cluster_centers_
-        else:
-            rng = np.random.default_rng(self.seed)
-            chosen = (
-                rng.choice(len(scores), self.landmarks, replace=False)
-                if self.landmark_method == "random"
-                else _farthest(scores, self.landmarks, int(rng.integers(len(scores))))
-            )
-            self.landmarks_ = scores[chosen]
-        self.labels_, distances = pairwise_distances_argmin_min(scores, self.landmarks_)
-        back = pairwise_distances_argmin_min(self.landmarks_, scores)[1]
+        with one_thread:
+            self.landmarks_ = self.landmarks_of(scores)
+            self.labels_, distances = pairwise_distances_argmin_min(scores, self.landmarks_)
+            back = pairwise_distances_argmin_min(self.landmarks_, scores)[1]
         self.landmark_error_ = float(max(distances.max(), back.max()))
 
     def __str__(self) -> str:
@@ -266,7 +279,7 @@ class Preparation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class Prepared(Told):
     """Rows as a method is to see them, and how they came to be so.
 
     Parameters
@@ -357,7 +370,7 @@ class Prepared:
 
 
 def prepare(
-    cloud: Rows | Prepared,
+    cloud: Rows | Checked | Prepared,
     n_components: Components = None,
     *,
     within: Column | None = None,
@@ -372,8 +385,8 @@ def prepare(
 
     Parameters
     ----------
-    cloud : Cloud or array ``[row, n_features]``, or Prepared
-        The rows; what is prepared already is returned as it is.
+    cloud : Cloud or array ``[row, n_features]``, or Checked, or Prepared
+        The rows; of those that are checked already the rows that were kept; what is prepared is returned as it is.
     n_components, whiten, landmarks, landmark_method, seed
         As for `Preparation`.
     within : str or sequence ``[row]``, optional
@@ -390,8 +403,8 @@ def prepare(
     """
     if isinstance(cloud, Prepared):
         return cloud
-    source = checked(cloud, max_norm_ratio=max_norm_ratio)
-    rows = source.points[source.kept]
+    source = cloud if isinstance(cloud, Checked) else checked(cloud, max_norm_ratio=max_norm_ratio)
+    rows = source.points if source.kept.all() else source.points[source.kept]
     if within is not None:
         rows = centre_within(rows, source.column(within, "within")[source.kept])
     if len(rows) < 2:
@@ -399,8 +412,8 @@ def prepare(
     rows = rows - rows.mean(axis=0)
     preparation = Preparation(
         n_components, whiten=whiten, landmarks=landmarks, landmark_method=landmark_method, seed=seed
-    ).fit(rows)
-    scores = preparation.transform(rows)
+    )
+    scores = preparation.fit_transform(rows)
     points, of_used = preparation.seen(scores, deduplicate=deduplicate)
     point_of_row = np.full(len(source.points), -1, dtype=np.int64)
     point_of_row[source.kept] = of_used
@@ -434,7 +447,8 @@ def _principal(centred: Floats, k: int) -> tuple[Floats, Floats]:
 
 def leading(matrix: Floats, k: int) -> tuple[Floats, Floats]:
     """Return the k largest eigenvalues of a covariance or Gram matrix, none below 0, and their vectors ``[n, k]``."""
-    values, vectors = eigh(matrix, subset_by_index=[len(matrix) - k, len(matrix) - 1])
+    with one_thread if len(matrix) <= THREADED else nullcontext():
+        values, vectors = eigh(matrix, subset_by_index=[len(matrix) - k, len(matrix) - 1])
     return np.maximum(values[::-1], 0), vectors[:, ::-1]
 
 
@@ -443,6 +457,23 @@ def signed(directions: Floats) -> Floats:
     largest = directions[np.arange(len(directions)), np.abs(directions).argmax(axis=1)]
     turned: Floats = directions * np.where(largest < 0, -1.0, 1.0)[:, None]
     return turned
+
+
+def distinct(points: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """Return ``points [point, feature]`` without repetitions, and which of these each was: ``[point]``.
+
+    They stay in the order of their first rows, so that the same rows make the same points wherever they were read.
+    """
+    # equal points have equal first coordinates: only those that share one are compared in whole
+    _, place, times = np.unique(points[:, 0], return_inverse=True, return_counts=True)
+    shared = np.flatnonzero(times[place] > 1)
+    first = np.arange(len(points))
+    if not len(shared):
+        return points, first
+    _, chosen, twin = np.unique(points[shared], axis=0, return_index=True, return_inverse=True)
+    first[shared] = shared[chosen][twin.reshape(-1)]
+    kept, of_point = np.unique(first, return_inverse=True)
+    return points[kept], of_point
 
 
 def _outstanding(centred: Floats, variances: Floats, rng: np.random.Generator) -> int:
@@ -455,7 +486,8 @@ def _outstanding(centred: Floats, variances: Floats, rng: np.random.Generator) -
 def _variances(centred: Floats) -> Floats:
     n, d = centred.shape
     gram = centred @ centred.T if n < d else centred.T @ centred
-    variances: Floats = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0) / (n - 1)
+    with one_thread if len(gram) <= THREADED else nullcontext():
+        variances: Floats = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0) / (n - 1)
     return variances
 
 

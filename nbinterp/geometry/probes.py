@@ -23,6 +23,7 @@ from nbinterp.geometry.crossvalidation import (
 )
 from nbinterp.geometry.labels import centroids
 from nbinterp.geometry.preparation import Prepared, prepare
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,7 @@ CONTROLS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class ProbeReport:
+class ProbeReport(Told):
     """How well an attribute can be read off the rows by probes of three kinds, and what that is worth.
 
     Parameters

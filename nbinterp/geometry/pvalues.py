@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from nbinterp.spaces import Floats
 
-Statistic = Literal["all", "lifetime", "prominence", "ratio"]
+Statistic = Literal["both", "lifetime", "prominence", "ratio"]
 
 MAX_LIKE = 4
 """At most so many classes of like lifetime are taken for one shape: a torus has two loops, a surface of genus 2 four."""
@@ -36,20 +36,24 @@ class PValues:
         Of any class like it in the diagram: family-wise over the classes.
     n_null : int
         Draws compared with.
-    p_lifetime, p_prominence, p_ratio : float
+    ratio : array, ``[class]``
+        Of each class's death / birth among those of the longest-lived classes of the null; 0 where nothing was drawn.
+    p_lifetime, p_prominence : float
         Of the longest-lived class; NaN where that was not asked about.
-    threshold, ratio_threshold : float
-        Lifetime, and death / birth, at the ``1 - alpha`` quantile of the null; NaN where these were not asked about.
+    threshold : float
+        Lifetime at the ``1 - alpha`` quantile of the null; NaN where lifetimes were not asked about.
+    drawn : array, ``[draw, 3]``
+        Lifetime, prominence and death / birth of the longest-lived class of each null cloud.
     """
 
     single: Floats
     family: Floats
+    ratio: Floats
     n_null: int = 0
     p_lifetime: float = float("nan")
     p_prominence: float = float("nan")
-    p_ratio: float = float("nan")
     threshold: float = float("nan")
-    ratio_threshold: float = float("nan")
+    drawn: Floats = field(default_factory=lambda: np.empty((0, 3)))
 
 
 def prominences(pairs: Floats) -> Floats:
@@ -77,32 +81,41 @@ def against_drawn(pairs: Floats, null: Sequence[Floats], statistic: Statistic, a
         Births and deaths, longest-lived first.
     null : sequence of array ``[class, 2]``
         The same of each null cloud.
-    statistic : {"all", "lifetime", "prominence", "ratio"}
-        What is compared; "all" takes the largest of the three p-values.
+    statistic : {"both", "lifetime", "prominence", "ratio"}
+        What is compared; "both" takes the larger p of lifetime and prominence.
     alpha : float
         Level of the threshold.
     """
-    lifetimes, lived = pairs[:, 1] - pairs[:, 0], [one[:, 1] - one[:, 0] for one in null]
-    # (classes [class], every class of the null, the best one of each null cloud); a drop belongs to a diagram as a whole
-    prominent = np.array([prominences(one)[0] if len(one) else 0.0 for one in null])
-    ratios = [death_over_birth(one) for one in null]
+    of_each = [sizes(one) for one in null]
+    longest = np.array([one[0] if len(one) else np.zeros(3) for one in of_each])
+    every = np.concatenate(of_each)
+    lifetimes, prominence, ratio = sizes(pairs).T
+    most = np.array([one[:, 2].max(initial=0.0) for one in of_each])
+    # classes [class], every class of the null, the best one of each null cloud; a drop belongs to a diagram as a whole
     compared = {
-        "lifetime": (lifetimes, np.concatenate(lived), _best(lived)),
-        "prominence": (prominences(pairs), prominent, prominent),
-        "ratio": (death_over_birth(pairs), np.concatenate(ratios), _best(ratios)),
+        "lifetime": (lifetimes, every[:, 0], longest[:, 0]),
+        "prominence": (prominence, longest[:, 1], longest[:, 1]),
+        "ratio": (ratio, every[:, 2], most),
     }
-    asked = list(compared) if statistic == "all" else [statistic]
+    asked = ["lifetime", "prominence"] if statistic == "both" else [statistic]
     single = np.max([_share(compared[one][0], compared[one][1]) for one in asked], axis=0)
     family = {one: _share(compared[one][0], compared[one][2]) for one in asked}
-    p_any = {f"p_{one}": float(p[0]) if len(p) else 1.0 for one, p in family.items()}
-    limits = {"threshold": "lifetime", "ratio_threshold": "ratio"}
-    thresholds = {
-        name: float(np.quantile(compared[one][2], 1 - alpha, method="higher"))
-        for name, one in limits.items()
-        if one in asked
-    }
-    worst = np.max(list(family.values()), axis=0)
-    return PValues(single, np.maximum.accumulate(worst), len(null), **p_any, **thresholds)
+    p_any = {f"p_{one}": float(p[0]) if len(p) else 1.0 for one, p in family.items() if one != "ratio"}
+    threshold = float(np.quantile(longest[:, 0], 1 - alpha, method="higher")) if "lifetime" in asked else float("nan")
+    return PValues(
+        single,
+        np.maximum.accumulate(np.max(list(family.values()), axis=0)),
+        _share(ratio, longest[:, 2]),
+        len(null),
+        **p_any,
+        threshold=threshold,
+        drawn=longest,
+    )
+
+
+def sizes(pairs: Floats) -> Floats:
+    """Return lifetime, prominence and death / birth of each class ``[class, 2]``: ``[class, 3]``."""
+    return np.column_stack([pairs[:, 1] - pairs[:, 0], prominences(pairs), death_over_birth(pairs)])
 
 
 def death_over_birth(pairs: Floats) -> Floats:
@@ -117,11 +130,7 @@ def beyond(pairs: Floats, widths: Floats, alpha: float) -> PValues:
     # one band holds for all classes at once
     p = _share(pairs[:, 1] - pairs[:, 0], widths)
     band = float(np.quantile(widths, 1 - alpha, method="higher"))
-    return PValues(p, p, len(widths), float(p[0]) if len(p) else 1.0, threshold=band)
-
-
-def _best(null: Sequence[Floats]) -> Floats:
-    return np.array([one.max(initial=0.0) for one in null])
+    return PValues(p, p, np.zeros(len(p)), len(widths), float(p[0]) if len(p) else 1.0, threshold=band)
 
 
 def _share(values: Floats, null: Floats) -> Floats:

@@ -11,6 +11,7 @@ from scipy.stats import kurtosis
 
 from nbinterp.geometry.multiple import enough_draws
 from nbinterp.geometry.preparation import prepare
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     import altair as alt
@@ -46,7 +47,7 @@ one or the other is active 0.53."""
 
 
 @dataclass(frozen=True, eq=False)
-class Reducibility:
+class Reducibility(Told):
     """Whether the rows in a plane can be taken apart into two one-dimensional features.
 
     Parameters

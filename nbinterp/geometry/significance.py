@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from nbinterp.geometry.matching import finite_bottleneck
 from nbinterp.geometry.multiple import enough_draws
-from nbinterp.geometry.nulls import MIN_CLASSES, Null, bottleneck, draws, subsample_distances, universal_p
+from nbinterp.geometry.nulls import MIN_CLASSES, Null, draws, subsample_distances, universal_p
 from nbinterp.geometry.persistence import Diagram, persistence
 from nbinterp.geometry.preparation import Prepared
 from nbinterp.geometry.pvalues import PValues, Statistic, against_drawn, beyond, death_over_birth, prominences
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,12 +35,15 @@ WANTED_POINTS = 300
 MIN_PROMINENCE = 2.0
 """A class must live at least so many times as long as what is left when it and its like are taken away."""
 
+RATIO_LEVEL = 0.1
+"""Death / birth must be among so large a share of those of the longest-lived classes of noise."""
+
 BINS = 36
 """Angular bins of 10° for the occupancy of a loop."""
 
 STATISTICS: dict[Null, tuple[Statistic, ...]] = {
-    "gaussian": ("all", "lifetime", "prominence", "ratio"),
-    "permutation": ("all", "lifetime", "prominence", "ratio"),
+    "gaussian": ("both", "lifetime", "prominence", "ratio"),
+    "permutation": ("both", "lifetime", "prominence", "ratio"),
     "universal": ("ratio",),
     "bootstrap": ("lifetime",),
     "subsampling": ("lifetime",),
@@ -50,7 +55,7 @@ MANY = {1: "loops", 2: "cavities"}
 
 
 @dataclass(frozen=True, eq=False)
-class Significance:
+class Significance(Told):
     """Which classes of a persistence diagram are more than noise.
 
     Parameters
@@ -62,9 +67,11 @@ class Significance:
     classes : DataFrame
         One line a class, longest-lived first: ``class_id``, ``birth``, ``death``, ``lifetime`` (units of the
         activations), ``ratio`` = death / birth, ``prominence``, ``p`` (of this class, had it been the only one),
-        ``p_adjusted`` (for the classes of the diagram and the looks), ``significant``.
+        ``p_adjusted`` (for the classes of the diagram and the looks), ``p_ratio`` (of its death / birth among those of the longest-lived
+        classes of the null), ``significant``.
     n_found : int
-        Classes that are significant: p_adjusted ≤ `alpha`, prominent enough, and so is every longer-lived one.
+        Classes that are significant: p_adjusted ≤ `alpha`, prominent enough, born early enough for their death, and so is every
+        longer-lived one.
     lifetime : float
         Death − birth of the longest-lived class, in the units of the activations; 0 without any class.
     prominence : float
@@ -72,13 +79,13 @@ class Significance:
         quarter as long, four at most (see `prominences`). A circle has its drop after the first class, a torus or
         a figure-eight after the second.
     p_lifetime, p_prominence, p_ratio : float
-        Share of the null draws (and the cloud itself) whose longest lifetime, or prominence, or largest death / birth, reaches
-        that of the longest-lived class; NaN where these were not asked about.
+        Share of the null draws (and the cloud itself) whose longest-lived class has as much lifetime, prominence, or death / birth;
+        NaN where these were not asked about.
     p : float
         Of any class at all: the chance that noise has a class like the best one here, times `looks`.
     lifetime_threshold, ratio_threshold : float
-        Lifetime, in the units of the activations, and death / birth that a class must exceed at level `alpha`; NaN where there
-        is none.
+        Lifetime, in the units of the activations, that a class must exceed at level `alpha`, and its least death / birth; NaN
+        where there is none.
     occupancy, occupancy_expected : float
         Share of 36 directions, seen from the middle of the longest-lived loop, in which there is a row, and the share
         that as many rows spread evenly would fill. A loop of clusters fills far fewer. NaN for cavities.
@@ -92,6 +99,8 @@ class Significance:
         "a loop" when at least one is significant.
     reasons : tuple of str
         One sentence for each condition, and one on how the rows occupy the loop.
+    drawn : DataFrame
+        One line a null cloud: ``lifetime``, ``prominence`` and ``ratio`` of its longest-lived class; empty for nulls that draw none.
     diagram : Diagram
         What was tested.
     provenance : str
@@ -120,6 +129,7 @@ class Significance:
     alpha: float
     verdict: Verdict
     reasons: tuple[str, ...]
+    drawn: pd.DataFrame = field(repr=False)
     diagram: Diagram = field(repr=False)
     provenance: str
 
@@ -130,7 +140,7 @@ class Significance:
 
     def frame(self) -> pd.DataFrame:
         """Return one line with the numbers and the verdict, in the names of the fields."""
-        left_out = ("classes", "reasons", "diagram", "provenance")
+        left_out = ("classes", "reasons", "drawn", "diagram", "provenance")
         return pd.DataFrame([{name: value for name, value in vars(self).items() if name not in left_out}])
 
     @property
@@ -142,6 +152,22 @@ class Significance:
     def chart(self) -> alt.LayerChart:
         """Return the persistence diagram with the line that a class has to pass: long-lived, and long-lived for its birth."""
         return self.diagram.chart(self if self.dimension == 1 else None)
+
+    def null_chart(self) -> alt.HConcatChart:
+        """Return what the longest-lived class of each null cloud has, with that of the cloud marked.
+
+        Raises
+        ------
+        ValueError
+            For a null that draws no clouds without shape.
+        """
+        from nbinterp.charts.diagrams import null_chart
+
+        if self.drawn.empty or not len(self.classes):
+            raise ValueError(
+                f"got null={self.null!r} and {len(self.classes)} classes; wanted null clouds to show: test with null='gaussian'."
+            )
+        return null_chart(self.drawn, self.classes.iloc[0], title=f"{self.n_null} null clouds", subtitle=self.verdict)
 
     def __repr__(self) -> str:
         return "\n".join([f"Significance: {self.verdict}", *(f"  {r}" for r in (*self.reasons, self.provenance))])
@@ -169,16 +195,16 @@ def significance(
     alpha: float = 0.01,
     looks: int = 1,
     min_prominence: float = MIN_PROMINENCE,
+    ratio_level: float = RATIO_LEVEL,
     seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> Significance:
     """Test which loops or cavities of a cloud are more than noise, and whether there is any at all.
 
-    Each null cloud has as many rows, goes through the same landmarks, and gives its own longest lifetime, prominence and
-    largest death / birth. By default all three must be rare. Each is fooled by something: a few far rows enclose a long-lived
-    and prominent loop, but one that is born late; rows that nearly coincide make a large ratio, but a short life.
-    Lifetime alone calls two thirds of random sets of real tokens a loop. docs/significance.md has the measured rates of false
-    positives and the power of every choice.
+    Each null cloud has as many rows, goes through the same landmarks, and gives its own longest lifetime and
+    prominence. By default both must be rare: lifetime alone calls two thirds of random sets of real tokens a loop. And a class
+    must be born early for its death: a few far rows enclose a long-lived and prominent loop, but one that is born late.
+    docs/significance.md has the measured rates of false positives and the power of every choice.
 
     Parameters
     ----------
@@ -195,9 +221,9 @@ def significance(
         and covers too seldom (measured). "subsampling" takes Hausdorff distances of subsamples (Fasy, Lecci, Rinaldo,
         Wasserman, Balakrishnan, Singh 2014, Annals of Statistics 42, section 4), covers, and needs thousands of rows with hardly
         any noise.
-    statistic : {"all", "lifetime", "prominence", "ratio"}, optional
-        What is compared: the lifetime, the prominence, death / birth (the only one for "universal"), or the largest p of the three
-        ("all", the default for clouds drawn). "bootstrap" and "subsampling" know lifetimes only.
+    statistic : {"both", "lifetime", "prominence", "ratio"}, optional
+        What is compared: the lifetime, the prominence, the larger p of these two ("both", the default for clouds drawn), or death / birth (the only one for
+        "universal"). "bootstrap" and "subsampling" know lifetimes only.
     dimension : {1, 2}
         Loops or cavities.
     n_null : int
@@ -209,7 +235,10 @@ def significance(
         How many sites or subsets you looked at to find this one; p is multiplied by it (Bonferroni). To correct many
         tests at once, leave it at 1 and use `correct`.
     min_prominence : float
-        A class counts only if its prominence reaches this; 0 for p alone.
+        A class counts only if its prominence reaches this; 0 to leave that out.
+    ratio_level : float
+        A class counts only if at most this share of the clouds drawn have a longest-lived class of as large a death / birth; 1
+        to leave that out.
     seed : int
         Of the draws.
     progress : callable, optional
@@ -228,7 +257,7 @@ def significance(
     are compared with the same best classes, step by step, and stop at the first that fails: so the number of loops
     is found by the largest drop of the lifetimes, and the null clouds are searched for drops in the same way.
     """
-    statistic = _checked(null, statistic, dimension, n_null, alpha, looks)
+    statistic = _checked(null, statistic, dimension, n_null, alpha, looks, ratio_level)
     if not isinstance(diagram, Diagram):
         diagram = persistence(diagram, max_dimension=dimension)
     if len(diagram.pairs) <= dimension:
@@ -239,20 +268,20 @@ def significance(
     n_points = diagram.n_points
     too_few = _too_few(n_points, len(pairs), null)
     if too_few:
-        judged = PValues(np.full(len(pairs), np.nan), np.full(len(pairs), np.nan))
+        judged = PValues(*np.full((3, len(pairs)), np.nan))
     elif null == "universal":
         p = universal_p(pairs)
-        judged = PValues(p, np.minimum(1.0, len(p) * p))
+        judged = PValues(p, np.minimum(1.0, len(p) * p), np.zeros(len(p)))
     elif null == "subsampling":
         judged = beyond(pairs, 4 * subsample_distances(diagram, n_null, seed), alpha)
     elif null == "bootstrap":
         resampled = draws(diagram, null, dimension=dimension, n=n_null, seed=seed, progress=progress)
-        judged = beyond(pairs, 2 * np.array([bottleneck(pairs, one) for one in resampled]), alpha)
+        judged = beyond(pairs, 2 * np.array([finite_bottleneck(pairs, one) for one in resampled]), alpha)
     else:
         judged = against_drawn(
             pairs, draws(diagram, null, dimension=dimension, n=n_null, seed=seed, progress=progress), statistic, alpha
         )
-    table = _table(pairs, dimension, judged, looks, alpha, min_prominence)
+    table = _table(pairs, dimension, judged, looks, alpha, min_prominence, ratio_level)
     p_any = float("nan") if too_few else float(table["p_adjusted"].min()) if len(table) else 1.0
     n_found = int(table["significant"].sum())
     lifetime, prominence = (float(table[name].iloc[0]) if len(table) else 0.0 for name in ("lifetime", "prominence"))
@@ -261,7 +290,7 @@ def significance(
     reasons = [too_few]
     if not too_few:
         verdict = _verdict(dimension, found=n_found > 0)
-        reasons = _reasons(table, judged, null, statistic, dimension, p_any, looks, alpha, min_prominence)
+        reasons = _reasons(table, judged, null, statistic, dimension, p_any, looks, alpha, min_prominence, ratio_level)
     if not too_few and np.isfinite(occupancy):
         clumped = n_found > 0 and occupancy < 0.75 * expected
         reasons.append(
@@ -282,10 +311,10 @@ def significance(
         prominence=prominence,
         p_lifetime=judged.p_lifetime,
         p_prominence=judged.p_prominence,
-        p_ratio=judged.p_ratio,
+        p_ratio=float(judged.ratio[0]) if len(judged.drawn) and len(pairs) else float("nan"),
         p=p_any,
         lifetime_threshold=judged.threshold,
-        ratio_threshold=judged.ratio_threshold,
+        ratio_threshold=_ratio_threshold(judged, ratio_level),
         occupancy=occupancy,
         occupancy_expected=expected,
         largest_gap=gap,
@@ -295,6 +324,7 @@ def significance(
         alpha=alpha,
         verdict=verdict,
         reasons=tuple(reasons),
+        drawn=pd.DataFrame(judged.drawn, columns=["lifetime", "prominence", "ratio"]),
         diagram=diagram,
         provenance=f"{diagram.provenance}; {_SAYS[null].format(n=judged.n_null)}, seed {seed}",
     )
@@ -310,7 +340,13 @@ _SAYS: dict[Null, str] = {
 
 
 def _checked(
-    null: Null, statistic: Statistic | None, dimension: int, n_null: int, alpha: float, looks: int
+    null: Null,
+    statistic: Statistic | None,
+    dimension: int,
+    n_null: int,
+    alpha: float,
+    looks: int,
+    ratio_level: float,
 ) -> Statistic:
     if null not in get_args(Null):
         raise ValueError(f"got null={null!r}; choose from {', '.join(get_args(Null))}.")
@@ -320,6 +356,10 @@ def _checked(
     if dimension not in (1, 2):
         raise ValueError(f"got dimension={dimension!r}; choose 1 (loops) or 2 (cavities).")
     enough_draws(None if null == "universal" else n_null, alpha, looks)
+    if null in ("gaussian", "permutation") and 1 / (n_null + 1) > ratio_level:
+        raise ValueError(
+            f"got ratio_level={ratio_level:g} and n_null={n_null}; wanted ratio_level of at least {1 / (n_null + 1):.2g} for so few draws."
+        )
     return statistic
 
 
@@ -338,7 +378,13 @@ def _too_few(n_points: int, n_classes: int, null: Null) -> str:
 
 
 def _table(
-    pairs: Floats, dimension: int, judged: PValues, looks: int, alpha: float, min_prominence: float
+    pairs: Floats,
+    dimension: int,
+    judged: PValues,
+    looks: int,
+    alpha: float,
+    min_prominence: float,
+    ratio_level: float,
 ) -> pd.DataFrame:
     lifetimes = pairs[:, 1] - pairs[:, 0]
     prominence = prominences(pairs)
@@ -354,10 +400,20 @@ def _table(
             "prominence": prominence,
             "p": single,
             "p_adjusted": adjusted,
+            "p_ratio": judged.ratio,
             # a class after one that fails belongs to the noise that is left
-            "significant": np.logical_and.accumulate((adjusted <= alpha) & (prominence >= min_prominence)),
+            "significant": np.logical_and.accumulate(
+                (adjusted <= alpha) & (prominence >= min_prominence) & (judged.ratio <= ratio_level)
+            ),
         }
     )
+
+
+def _ratio_threshold(judged: PValues, ratio_level: float) -> float:
+    """Return the death / birth that a class has to exceed for its p to be `ratio_level` at most; NaN where every one does."""
+    ratios = np.sort(judged.drawn[:, 2])[::-1]
+    reaching = int(ratio_level * (len(ratios) + 1) + 1e-9) - 1
+    return float(ratios[reaching]) if 0 <= reaching < len(ratios) else float("nan")
 
 
 def _verdict(dimension: int, *, found: bool) -> Verdict:
@@ -376,6 +432,7 @@ def _reasons(
     looks: int,
     alpha: float,
     min_prominence: float,
+    ratio_level: float,
 ) -> list[str]:
     what = WHAT[dimension]
     if not len(table):
@@ -391,20 +448,21 @@ def _reasons(
     else:
         clouds = "Gaussians of the same covariance" if null == "gaussian" else "clouds with each component shuffled"
         parts = {
-            "lifetime": (f"lifetime {lifetime:.3g}", judged.p_lifetime),
-            "prominence": (f"prominence {prominence:.2f}", judged.p_prominence),
-            "ratio": (f"death / birth {ratio:.3g}", judged.p_ratio),
+            "both": f"lifetime {lifetime:.3g}: p = {judged.p_lifetime:.2g}; prominence {prominence:.2f}: p = {judged.p_prominence:.2g}; the larger{times} is {p:.2g}",
+            "lifetime": f"lifetime {lifetime:.3g}{times}: p = {p:.2g}",
+            "prominence": f"prominence {prominence:.2f}{times}: p = {p:.2g}",
+            "ratio": f"death / birth {ratio:.3g}{times}: p = {p:.2g}",
         }
-        if statistic == "all":
-            each = "; ".join(f"{size}: p = {of_it:.2g}" for size, of_it in parts.values())
-            tested = f"{each}; the largest{times} is {p:.2g} against {judged.n_null} {clouds}"
-        else:
-            tested = f"{parts[statistic][0]}{times}: p = {p:.2g} against {judged.n_null} {clouds}"
+        tested = f"{parts[statistic]} against {judged.n_null} {clouds}"
     conditions = {
         f"{tested}; wanted ≤ {alpha:g}": p <= alpha,
         f"the longest-lived {what}, or a group of like ones, lives {prominence:.2f} times as long as the next; wanted ≥ {min_prominence:g}": prominence
         >= min_prominence,
     }
+    if len(judged.drawn):
+        wanted = _ratio_threshold(judged, ratio_level)
+        said = f"its death / birth is {ratio:.3g}; wanted > {wanted:.3g}, which the longest-lived exceeds in {ratio_level:.0%} of those clouds"
+        conditions[said] = bool(judged.ratio[0] <= ratio_level)
     reasons = [f"{text}: {'holds' if holds else 'fails'}." for text, holds in conditions.items()]
     if (n_found := int(table["significant"].sum())) > 1:
         reasons.append(f"{n_found} {MANY[dimension]} are more than noise: {', '.join(table['class_id'][:n_found])}.")

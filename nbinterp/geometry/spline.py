@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nbinterp.geometry.handles import displacement, index_of, left_out
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,7 +185,7 @@ def _left_out_error(points: Floats, weights: Floats, bending: Floats, smoothing:
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
+class Line(Told):
     """Labels on an open curve of a site.
 
     Parameters

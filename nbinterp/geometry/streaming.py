@@ -21,6 +21,7 @@ from nbinterp.geometry.preparation import (
     signed,
 )
 from nbinterp.geometry.rows import MIN_FEATURES_FOR_NORMS, Checked, Column, Rows
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     from dask.array import Array
@@ -42,7 +43,7 @@ ASSIGNED = 65_536
 
 
 @dataclass(frozen=True, eq=False)
-class LargePrepared:
+class LargePrepared(Told):
     """A large cloud as methods are to see it, and the way back to its rows on disk.
 
     Parameters

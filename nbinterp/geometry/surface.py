@@ -12,6 +12,7 @@ from scipy.spatial import Delaunay
 
 from nbinterp.geometry.handles import displacement, index_of, left_out
 from nbinterp.geometry.spline import flat
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     import altair as alt
@@ -27,7 +28,7 @@ _GRID = 41
 
 
 @dataclass(frozen=True, eq=False)
-class Surface:
+class Surface(Told):
     """Labels of two numbers each on a surface of a site.
 
     Parameters

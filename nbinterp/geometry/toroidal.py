@@ -13,6 +13,7 @@ from nbinterp.geometry.coordinates import matching, prepared_of
 from nbinterp.geometry.fourier import nearest_angles, waves
 from nbinterp.geometry.handles import displacement
 from nbinterp.geometry.refinement import UNIFORM, others_products
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,7 @@ MIXING = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class ToroidalCoordinates:
+class ToroidalCoordinates(Told):
     """Two angles for each row on a torus, with their uncertainty and the surface on which they lie.
 
     Parameters

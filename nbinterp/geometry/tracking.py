@@ -12,6 +12,7 @@ import pandas as pd
 
 from nbinterp.geometry.homology import enclosing_radius
 from nbinterp.geometry.persistence import Diagram, persistence
+from nbinterp.geometry.told import Told
 from nbinterp.geometry.vectors import bottleneck, wasserstein
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class DiagramsStopped(KeyboardInterrupt):
 
 
 @dataclass(frozen=True, eq=False)
-class LayerDiagrams:
+class LayerDiagrams(Told):
     """Persistence diagrams of the same rows at several sites, in their order.
 
     Parameters

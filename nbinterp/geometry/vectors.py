@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
-from scipy.spatial import cKDTree
 from scipy.special import ndtr
 
+from nbinterp.geometry.matching import finite_bottleneck
 from nbinterp.geometry.persistence import Diagram
+from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
     import altair as alt
@@ -27,7 +26,7 @@ MOST_MATCHED = 3000
 
 
 @dataclass(frozen=True, eq=False)
-class BettiCurves:
+class BettiCurves(Told):
     """How many classes are alive at each scale.
 
     Parameters
@@ -67,7 +66,7 @@ class BettiCurves:
 
 
 @dataclass(frozen=True, eq=False)
-class Landscape:
+class Landscape(Told):
     """The persistence landscape of one dimension (Bubenik 2015): functions that can be averaged over clouds.
 
     Parameters
@@ -111,7 +110,7 @@ class Landscape:
 
 
 @dataclass(frozen=True, eq=False)
-class PersistenceImage:
+class PersistenceImage(Told):
     """A diagram smoothed onto a grid (Adams et al. 2017): a vector of fixed length that changes little under noise.
 
     Parameters
@@ -281,31 +280,13 @@ def bottleneck(one: Pairs, other: Pairs, dimension: int = 1) -> float:
     Returns
     -------
     float
-        In the units of the diagrams, to a billionth of the longest lifetime; infinite where other numbers of classes
-        never die.
-
-    Notes
-    -----
-    A distance t is enough when the classes that live longer than 2 t, of one and of the other diagram, can each be matched
-    within t: a matching of both at once then exists as well (Mendelsohn and Dulmage 1958). Only near neighbours of those
-    few are looked at, so that diagrams of ten thousand classes take seconds.
+        In the units of the diagrams; infinite where other numbers of classes never die. See
+        `matching.finite_bottleneck` for how.
     """
     (a, never_a), (b, never_b) = (_split(diagram, dimension) for diagram in (one, other))
     if len(never_a) != len(never_b):
         return float("inf")
-    moved = float(np.abs(never_a - never_b).max(initial=0.0))
-    most = float(max((pairs[:, 1] - pairs[:, 0]).max(initial=0.0) for pairs in (a, b)) / 2)
-    if _enough(0.0, a, b):
-        return moved
-    # from below: where the diagrams are alike, a large distance would have far too many neighbours
-    low, high = 0.0, 1e-9 * most
-    while high < most and not _enough(high, a, b):
-        low, high = high, 4 * high
-    high = min(high, most)
-    while high - low > 1e-9 * most:
-        middle = (low + high) / 2
-        low, high = (low, middle) if _enough(middle, a, b) else (middle, high)
-    return max(moved, high)
+    return max(float(np.abs(never_a - never_b).max(initial=0.0)), finite_bottleneck(a, b))
 
 
 def wasserstein(one: Pairs, other: Pairs, dimension: int = 1) -> float:
@@ -332,21 +313,6 @@ def wasserstein(one: Pairs, other: Pairs, dimension: int = 1) -> float:
         return float("inf")
     moved = float(np.abs(never_a - never_b).sum())
     return moved + (float(of_finite(a, b)) if len(a) or len(b) else 0.0)
-
-
-def _enough(distance: float, a: Floats, b: Floats) -> bool:
-    """Say whether all classes that live longer than twice the distance, of both, can be matched within it."""
-    for these, those in ((a, b), (b, a)):
-        long = these[these[:, 1] - these[:, 0] > 2 * distance]
-        if not len(long):
-            continue
-        if not len(those):
-            return False
-        near = cKDTree(long).sparse_distance_matrix(cKDTree(those), distance, p=np.inf, output_type="coo_matrix")
-        graph = csr_array((np.ones(near.nnz, dtype=np.int8), (near.row, near.col)), shape=near.shape)
-        if (maximum_bipartite_matching(graph, perm_type="column") < 0).any():
-            return False
-    return True
 
 
 def _grid(pairs: Floats, scales: int | ArrayLike) -> Floats:

@@ -11,6 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from nbinterp.experiment import Experiment
+from nbinterp.geometry.told import Told
 from nbinterp.interventions import Steer
 from nbinterp.spaces import Direction
 
@@ -78,7 +79,7 @@ class Manifold(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class SteerReport:
+class SteerReport(Told):
     """How well a manifold steers a model from label to label, beside its controls.
 
     Parameters

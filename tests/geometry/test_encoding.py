@@ -198,3 +198,22 @@ def test_bad_requests_get_one_sentence(attributes, options, error, message):
 def test_different_rows_are_refused():
     with pytest.raises(ValueError, match="^got 20 rows at b and 30 at the first site; wanted the same.$"):
         encoding_map({"a": np.eye(30), "b": np.eye(30)[:20]}, {"x": np.arange(30) % 2})
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_what_rows_were_centred_within_is_refused(prepared):
+    cloud = planted_cloud()
+    sites = {FIRST: cloud[FIRST]}
+    options = {"within": "template"}
+    if prepared:
+        sites, options = {FIRST: prepare(cloud[FIRST], within="template")}, {}
+    message = "got the attribute 'template': rows were centred within it, so that its values have no means left to tell apart; leave it out"
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        encoding_map(sites, ["sign", "template"], n_permutations=199, **options)
+    tense = {"tense": cloud.table["template"] % 2}
+    with pytest.raises(
+        ValueError, match="^got the attribute 'tense': it has one value in each of template, within which"
+    ):
+        encoding_map(sites, tense, n_permutations=99, **options)
+    # without centring there is something to ask about
+    assert len(encoding_map({FIRST: cloud[FIRST]}, tense, groups="template", n_permutations=99).frame()) == 1

@@ -1,10 +1,14 @@
 import re
+from itertools import islice
 
 import numpy as np
 import pytest
 
 from nbinterp.clouds import Cloud
-from nbinterp.geometry.joint import loop_significances
+from nbinterp.geometry.joint import joint_p, loop_significances, stepped_down
+from nbinterp.geometry.nulls import draws_together
+from nbinterp.geometry.persistence import persistence
+from nbinterp.geometry.preparation import prepare
 from tests.geometry import planted
 from tests.geometry.test_persistence import noisy_circle
 
@@ -40,6 +44,40 @@ def test_a_cloud_of_many_sites_is_taken_as_it_is():
     # the same rows twice are one look
     np.testing.assert_allclose(found["p_joint"], 0.01)
     np.testing.assert_allclose(found["lifetime"].iloc[1], 2 * found["lifetime"].iloc[0], rtol=1e-5)
+
+
+def test_steps_down_by_hand():
+    heights = np.array([[3.0, 1, 4, 2], [2.5, 0, 1, 2.6], [0.0, 5, 0, -1]])
+    # 3 against the largest of all; 2.5 against the larger of the second and third; 0 against the third, and never below 2.5's
+    np.testing.assert_allclose(stepped_down(heights), [3 / 4, 3 / 4, 3 / 4])
+    np.testing.assert_allclose(stepped_down(heights[:2]), [2 / 4, 2 / 4])
+
+
+def together(rows_of_sites, n, seed=0):
+    found = [persistence(prepare(rows, 4).narrowed(width)) for rows in rows_of_sites for width in (2, 4)]
+    assert list(islice(draws_together(found, seed), n)) == list(range(1, n + 1))
+    return joint_p(found, n, seed)
+
+
+def test_diagrams_of_the_same_rows_are_one_look():
+    rows = layers(0, n=60)["resid_post.0"]
+    p = together([rows, 2 * rows, rows], 39)
+    np.testing.assert_allclose(p[::2], p[0])
+    np.testing.assert_allclose(p[1::2], p[1])
+
+
+def test_a_circle_among_diagrams_is_found():
+    sites = list(layers(0, n=120).values())
+    sites[1] = noisy_circle(n=120, noise=0.1, d_model=20)[0]
+    p = together(sites, 39)
+    assert p[2] == pytest.approx(1 / 40)
+    assert (np.delete(p, [2, 3]) > 1 / 40).all()
+
+
+@pytest.mark.slow
+def test_the_chance_of_any_false_loop_is_held_over_sites_and_numbers_of_components():
+    smallest = [together(layers(seed, n_layers=4, n=40).values(), 19, seed).min() for seed in range(100)]
+    assert np.mean(np.array(smallest) <= 0.05) <= 0.09
 
 
 @pytest.mark.slow

@@ -1,14 +1,10 @@
-import re
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.stats import gumbel_l, ks_2samp, kstest
 from threadpoolctl import threadpool_limits
 
 from nbinterp.geometry import persistence, prepare
-from nbinterp.geometry.nulls import bottleneck, draws, null_cloud, universal_p
+from nbinterp.geometry.nulls import draws, null_cloud, universal_p
 from nbinterp.geometry.persistence import loop_pairs
 from tests.geometry.test_persistence import noisy_circle
 
@@ -111,40 +107,3 @@ def test_the_universal_law_in_closed_form():
 def test_the_law_of_random_clouds_is_near_the_universal_one():
     points = np.random.default_rng(0).uniform(size=(400, 2))
     assert kstest(universal_p(loop_pairs(points)), "uniform").statistic < 0.15
-
-
-@st.composite
-def diagrams(draw):
-    n = draw(st.integers(0, 9))
-    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
-    births = rng.uniform(0, 2, n)
-    return np.column_stack([births, births + rng.exponential(size=n)])
-
-
-@given(a=diagrams(), b=diagrams())
-@settings(max_examples=60, deadline=None)
-def test_the_bottleneck_distance_is_persims(a, b):
-    import persim
-
-    found = bottleneck(a, b)
-    assert found == bottleneck(b, a)
-    assert found == pytest.approx(persim.bottleneck(a, b) if len(a) and len(b) else half_longest(a, b), abs=1e-6)
-    assert bottleneck(a, a) == 0
-
-
-def half_longest(*parts):
-    return max(((one[:, 1] - one[:, 0]).max(initial=0) / 2 for one in parts), default=0)
-
-
-@given(a=diagrams(), b=diagrams(), c=diagrams())
-@settings(max_examples=40, deadline=None)
-def test_the_bottleneck_distance_is_a_distance(a, b, c):
-    assert bottleneck(a, c) <= bottleneck(a, b) + bottleneck(b, c) + 1e-12
-    assert bottleneck(a, b) <= half_longest(a, b) + 1e-12
-    assert bottleneck(a, a + 0.25) <= 0.25 + 1e-12
-
-
-def test_the_bottleneck_distance_of_noisy_circles_is_small():
-    one, other = (loop_pairs(noisy_circle(n=150, noise=0.02, seed=seed)[0]) for seed in (0, 1))
-    assert bottleneck(one, other) < 0.25 < half_longest(one)
-    assert not re.search("nan", str(bottleneck(one, other)))

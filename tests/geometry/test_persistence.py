@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.manifold import Isomap
+from sklearn.metrics.pairwise import cosine_distances
 
 from nbinterp.geometry import persistence, prepare
 from nbinterp.geometry.limits import COSTS, MEMORY, SECONDS, costs, most_points
+from nbinterp.geometry.nulls import draws, null_cloud
 from nbinterp.geometry.persistence import loop_pairs
 from nbinterp.geometry.vectors import bottleneck
 from tests.geometry import planted, spaces
@@ -167,6 +170,24 @@ def test_a_great_circle_is_a_circle_by_angle():
     assert diagram.h1[0, 1] == pytest.approx(1.5, abs=0.1)
     assert diagram.h1[0, 0] < 0.1
     assert "distance 1 − cosine, seen from the mean" in diagram.provenance
+
+
+@pytest.mark.parametrize(
+    ("metric", "landmarks", "prime"), [("cosine", None, 2), ("cosine", 40, 2), ("geodesic", None, 3)]
+)
+def test_null_clouds_are_measured_as_their_diagram_was(metric, landmarks, prime):
+    ripser = pytest.importorskip("ripser").ripser
+    points, _ = noisy_circle(90, d_model=6)
+    diagram = persistence(points, None, metric=metric, n_neighbors=8, prime=prime, landmarks=landmarks)
+    for i, found in enumerate(draws(diagram, "gaussian", n=3, seed=5)):
+        rng = np.random.default_rng(np.random.SeedSequence(5, spawn_key=(i,)))
+        cloud = null_cloud(diagram.prepared, "gaussian", rng)
+        assert len(cloud) == (landmarks or len(points))
+        measured = cosine_distances(cloud) if metric == "cosine" else Isomap(n_neighbors=8).fit(cloud).dist_matrix_
+        wanted = ripser(measured, 1, coeff=prime, distance_matrix=True)["dgms"][1]
+        assert bottleneck(found, wanted[wanted[:, 1] > wanted[:, 0]]) < 1e-5
+        # another metric would not give these
+        assert bottleneck(found, loop_pairs(cloud)) > 1e-3
 
 
 def test_a_spiral_is_straight_along_its_graph():

@@ -7,6 +7,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from nbinterp.geometry import Preparation, prepare
+from nbinterp.geometry.preparation import distinct
 from tests.geometry.planted import circle, frame_of, labelled, months
 
 
@@ -106,6 +107,26 @@ def test_rows_of_a_giant_norm_and_duplicates_are_counted():
     assert "90 points (5 duplicates counted once)" in prepared.provenance
     assert np.isnan(prepared.spread(np.arange(95))[-1])
     assert len(prepare(points, deduplicate=False).points) == 95
+
+
+@given(seed=st.integers(0, 2**16), n_features=st.integers(1, 3))
+def test_points_stay_in_the_order_of_their_first_rows(seed, n_features):
+    # few values, so that many rows share some of their features and some share all
+    points = np.random.default_rng(seed).integers(3, size=(30, n_features)).astype(float)
+    kept, of_point = distinct(points)
+    first_seen = list(dict.fromkeys(map(tuple, points)))
+    assert [tuple(point) for point in kept] == first_seen
+    np.testing.assert_array_equal(kept[of_point], points)
+
+
+def test_landmarks_of_other_scores_are_chosen_in_the_same_way():
+    for method in ("k-means", "farthest", "random"):
+        fitted = Preparation(2, landmarks=10, landmark_method=method).fit(rows())
+        np.testing.assert_allclose(fitted.landmarks_of(fitted.transform(rows())), fitted.landmarks_, atol=1e-9)
+    with pytest.raises(
+        ValueError, match="^got landmarks=None, so that rows stand for themselves; set landmarks first.$"
+    ):
+        Preparation(2).fit(rows()).landmarks_of(rows())
 
 
 def test_groups_are_centred_first():

@@ -6,9 +6,9 @@ from scipy.stats import kstest
 from threadpoolctl import threadpool_limits
 
 from nbinterp.geometry import loop_significance, persistence
-from nbinterp.geometry.nulls import bottleneck
 from nbinterp.geometry.pvalues import prominences
 from nbinterp.geometry.significance import significance
+from nbinterp.geometry.vectors import bottleneck
 from tests.geometry import planted
 from tests.geometry.test_persistence import noisy_circle
 
@@ -53,6 +53,19 @@ def test_a_gaussian_is_no_loop_and_says_why():
     assert test.verdict == "no loop"
     assert test.reasons[1].endswith("wanted ≥ 2: fails.")
     assert test.frame().loc[0, "verdict"] == "no loop"
+
+
+def test_far_rows_that_enclose_much_are_no_loop():
+    # Student's t with 3 degrees of freedom: of 200 such clouds four have a loop as long-lived and prominent as this
+    rng = np.random.default_rng(176)
+    rows = rng.normal(size=(150, 2)) * np.sqrt(3 / rng.chisquare(3, size=(150, 1)))
+    diagram = persistence(rows, max_norm_ratio=None)
+    test = significance(diagram, n_null=99)
+    assert (test.p, test.verdict) == (0.01, "no loop")
+    assert test.prominence > 2
+    assert test.p_ratio > 0.5
+    assert [reason.rsplit(" ", 1)[1] for reason in test.reasons[:3]] == ["holds.", "holds.", "fails."]
+    assert significance(diagram, n_null=99, ratio_level=1).verdict == "a loop"
 
 
 def test_a_ring_of_clusters_is_a_loop_of_clusters():
@@ -151,7 +164,7 @@ def test_a_circle_has_one_loop_and_a_figure_eight_has_two_and_so_has_a_torus():
     flat = significance(persistence(torus(rng), n_components=4), n_null=99)
     assert [test.n_found for test in (one, two, flat)] == [1, 2, 2]
     assert [test.verdict for test in (one, two, flat)] == ["a loop"] * 3
-    assert two.reasons[2] == "2 loops are more than noise: H1.0, H1.1."
+    assert two.reasons[3] == "2 loops are more than noise: H1.0, H1.1."
     assert two.classes["significant"].tolist()[:3] == [True, True, False]
 
 
@@ -181,11 +194,12 @@ def test_every_null_finds_a_clear_circle_and_nothing_in_a_gaussian(null):
         "prominence",
         "p",
         "p_adjusted",
+        "p_ratio",
         "significant",
     ]
 
 
-@pytest.mark.parametrize("statistic", ["all", "lifetime", "prominence", "ratio"])
+@pytest.mark.parametrize("statistic", ["both", "lifetime", "prominence", "ratio"])
 def test_adjusted_p_values_grow_down_the_diagram_and_exceed_the_single_ones(statistic):
     test = significance(figure_eight(np.random.default_rng(3), noise=0.2), statistic=statistic, n_null=99)
     assert (np.diff(test.classes["p_adjusted"]) >= 0).all()
@@ -285,7 +299,7 @@ def test_an_interrupted_test_costs_only_the_rest():
         ),
         (
             {"statistic": "length"},
-            "got statistic='length' with null='gaussian'; choose from all, lifetime, prominence, ratio.",
+            "got statistic='length' with null='gaussian'; choose from both, lifetime, prominence, ratio.",
         ),
         ({"dimension": 0}, "got dimension=0; choose 1 (loops) or 2 (cavities)."),
     ],
@@ -293,6 +307,11 @@ def test_an_interrupted_test_costs_only_the_rest():
 def test_bad_choices_get_one_sentence(more, message):
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
         significance(np.random.default_rng(0).normal(size=(30, 2)), **more)
+
+
+def test_a_ratio_level_that_so_few_draws_cannot_reach_is_refused():
+    with pytest.raises(ValueError, match="got ratio_level=0.1 and n_null=4; wanted ratio_level of at least 0.2"):
+        significance(noisy_circle(n=30, noise=0.1)[0], n_null=4, alpha=0.5)
 
 
 def test_a_diagram_without_cavities_is_refused():
