@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,10 +14,20 @@ from sklearn.metrics import adjusted_rand_score
 from nbinterp.geometry.dimension import projected
 from nbinterp.geometry.multiple import enough_draws
 from nbinterp.geometry.told import Told
-from nbinterp.geometry.validity import MAX_TESTED, hdbscan, null_validities, scaled, tested_with, usual_sizes
+from nbinterp.geometry.validity import (
+    MAX_TESTED,
+    Tested,
+    hdbscan,
+    scaled,
+    usual_sizes,
+    validities_drawn_together,
+    validity_of,
+)
 from nbinterp.spaces import Direction
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import altair as alt
     from numpy.typing import NDArray
 
@@ -236,16 +247,36 @@ def clusters(
     """
     enough_draws(n_null, alpha, looks)
     prepared = projected(cloud, n_components, within=within, max_norm_ratio=max_norm_ratio, seed=seed)
-    points = prepared.points
+    sizes = usual_sizes(len(prepared.points), min_cluster_size, min_samples)
+    tested = validity_of(prepared.points, *sizes, seed)
+    null = [validity for (validity,) in islice(validities_drawn_together([tested], seed), n_null)]
+    return _clustered(prepared, sizes, tested, null, alpha, looks, seed)
+
+
+def clusters_of_drawn(
+    prepared: Prepared, tested: Tested, drawn: Sequence[float], *, alpha: float, seed: int
+) -> Clusters:
+    """Cluster as `clusters` does, with its usual sizes, against the validities ``[draw]`` of clouds that are drawn already."""
+    enough_draws(len(drawn), alpha, 1)
+    return _clustered(prepared, usual_sizes(len(prepared.points)), tested, drawn, alpha, 1, seed)
+
+
+def _clustered(
+    prepared: Prepared,
+    sizes: tuple[int, int],
+    tested: Tested,
+    drawn: Sequence[float],
+    alpha: float,
+    looks: int,
+    seed: int,
+) -> Clusters:
+    points, (size, samples), n_null = prepared.points, sizes, len(drawn)
     n = len(points)
-    size, samples = usual_sizes(n, min_cluster_size, min_samples)
     of_point, sureness = hdbscan(points, size, samples)
     used = prepared.point_of_row >= 0
     labels = np.where(used, of_point[prepared.point_of_row], -1)
     probabilities = np.where(used, sureness[prepared.point_of_row], 0.0)
-    tested = tested_with(points, size, samples, seed)
-    validity = tested.validity
-    null = np.array(null_validities(prepared, tested, n_null, seed))
+    validity, null = tested.validity, np.array(drawn)
     p = min(1.0, looks * (1 + int((null >= validity).sum())) / (n_null + 1))
     stability, agreement = _stability(points, of_point, size, samples, np.random.default_rng(seed))
     count = int(of_point.max()) + 1

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from nbinterp.geometry.clusters import STABLE, Clusters, clusters
+from nbinterp.geometry.clusters import STABLE, Clusters, clusters_of_drawn
 from nbinterp.geometry.coordinates import CircularCoordinates, circular_coordinates
 from nbinterp.geometry.crossvalidation import folds_of, task_of
 from nbinterp.geometry.dimension import IntrinsicDimension, intrinsic_dimension
 from nbinterp.geometry.embedding import Embedding, pca, umap
 from nbinterp.geometry.encoding import EncodingMap, encoding_map, lost_with_means
-from nbinterp.geometry.joint import joint_p
-from nbinterp.geometry.nulls import draws_together
+from nbinterp.geometry.joint import joint_loop_p
+from nbinterp.geometry.nulls import loops_drawn_together
 from nbinterp.geometry.persistence import persistence
 from nbinterp.geometry.probes import groups_of
 from nbinterp.geometry.report import Exploration, ExplorationStopped, Report, surest
 from nbinterp.geometry.same_rows import alike, by_site, chosen_rows, prepared_sites
-from nbinterp.geometry.significance import MIN_POINTS, WANTED_POINTS, Significance, significance
+from nbinterp.geometry.significance import MIN_POINTS, WANTED_POINTS, Significance, significance_of_drawn
 from nbinterp.geometry.streaming import MEMORY
-from nbinterp.geometry.validity import cluster_draws_together, joint_cluster_p, usual_sizes
+from nbinterp.geometry.validity import joint_cluster_p, usual_sizes, validities_drawn_together, validity_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from nbinterp.geometry.rows import Column, Rows
     from nbinterp.spaces import Floats
 
+DrawT = TypeVar("DrawT")
+if TYPE_CHECKING:
+    # [look][draw]
+    Drawn = Sequence[Sequence[DrawT]]
 Picture = Literal["pca", "umap"]
 
 FEW_DRAWS = 99
@@ -231,48 +235,51 @@ class _Asked:
                 f"whether there is a faint loop: {n} rows, and {WANTED_POINTS} are wanted; with labels, give their orders or cycles."
             )
 
-        def conclude(n_null: int, corrected: Floats) -> None:
-            alpha = max(self._level, 1 / (n_null + 1))
-            for (site, width), diagram, p in zip(looks, diagrams, corrected, strict=True):
-                test = significance(diagram, n_null=n_null, alpha=alpha, seed=self._seed)
+        def conclude(drawn: Drawn[Floats], corrected: Floats) -> None:
+            for (site, width), diagram, null, p in zip(looks, diagrams, drawn, corrected, strict=True):
+                test = significance_of_drawn(diagram, null, alpha=self._reached(len(null)), seed=self._seed)
                 self._loops[site][width] = test
                 where = f"in {_components(width)}"
                 yes = f"{test.n_found} loop{'' if test.n_found == 1 else 's'} {where}"
                 self._line(site, f"loops {where}", (yes, f"no loops {where}"), test.found, test.p, self._n_families * p)
 
         if diagrams[0].n_points < MIN_POINTS:
-            conclude(FEW_DRAWS, np.full(len(looks), np.nan))
+            conclude([[np.empty((0, 2))] * FEW_DRAWS] * len(looks), np.full(len(looks), np.nan))
         else:
-            drawing = draws_together(diagrams, self._seed)
-            yield from self._drawn("loops", drawing, lambda n_null: joint_p(diagrams, n_null, self._seed), conclude)
+            drawing = loops_drawn_together(diagrams, self._seed)
+            yield from self._drawn("loops", drawing, lambda drawn: joint_loop_p(diagrams, drawn), conclude)
 
     def _ask_clusters(self, sites: Sequence[str]) -> Iterator[str]:
         """Look for clusters at sites of the same rows."""
         prepared = [self._prepared[site] for site in sites]
         try:
-            usual_sizes(len(prepared[0].points))
+            tested = [validity_of(one.points, *usual_sizes(len(one.points)), self._seed) for one in prepared]
         except ValueError as error:
             self._unsaid.append(f"whether there are clusters: {error}")
             return
 
-        def conclude(n_null: int, corrected: Floats) -> None:
-            alpha = max(self._level, 1 / (n_null + 1))
-            for site, one, p in zip(sites, prepared, corrected, strict=True):
-                groups = self._groups[site] = clusters(one, n_null=n_null, alpha=alpha, seed=self._seed)
+        def conclude(drawn: Drawn[float], corrected: Floats) -> None:
+            for site, one, cloud, null, p in zip(sites, prepared, tested, drawn, corrected, strict=True):
+                groups = clusters_of_drawn(one, cloud, null, alpha=self._reached(len(null)), seed=self._seed)
+                self._groups[site] = groups
                 yes = f"{groups.n_clusters} clusters, {int((groups.stability >= STABLE).sum())} of them stable"
                 no = "more than one hump, but no stable clusters" if groups.verdict == "not stable" else "no clusters"
                 found = groups.verdict == "clusters"
                 self._line(site, "clusters", (yes, no), found, groups.p, self._n_families * p)
 
-        drawing = cluster_draws_together(prepared, self._seed)
-        yield from self._drawn("clusters", drawing, lambda n: joint_cluster_p(prepared, n, self._seed), conclude)
+        drawing = validities_drawn_together(tested, self._seed)
+        yield from self._drawn("clusters", drawing, lambda drawn: joint_cluster_p(tested, drawn), conclude)
+
+    def _reached(self, n_null: int) -> float:
+        """Return the level, or the smallest p that so few draws can give."""
+        return max(self._level, 1 / (n_null + 1))
 
     def _drawn(
         self,
         what: str,
-        drawing: Iterator[int],
-        judge: Callable[[int], Floats],
-        conclude: Callable[[int, Floats], None],
+        drawing: Iterator[list[DrawT]],
+        judge: Callable[[Drawn[DrawT]], Floats],
+        conclude: Callable[[Drawn[DrawT], Floats], None],
     ) -> Iterator[str]:
         """Draw null clouds, as many as it takes, and conclude; what was judged is concluded when it is stopped, too.
 
@@ -281,13 +288,15 @@ class _Asked:
         """
         # loops, and clusters, of each set of sites with the same rows
         n_draws = int(np.ceil(self._n_families / self._level)) - 1
-        known, judged = 0, None
+        draws: list[list[DrawT]] = []
+        judged = None
         try:
             for n_null in sorted({min(FEW_DRAWS, n_draws), n_draws}):
-                for draw in islice(drawing, n_null - known):
-                    yield f"{what}: null draw {draw} of {n_null}"
-                known = n_null
-                judged = n_null, judge(n_null)
+                for draw in islice(drawing, n_null - len(draws)):
+                    draws.append(draw)
+                    yield f"{what}: null draw {len(draws)} of {n_null}"
+                of_each = list(map(list, zip(*draws, strict=True)))
+                judged = of_each, judge(of_each)
                 if judged[1].min() > 10 / FEW_DRAWS:
                     break
         finally:

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from nbinterp.geometry.multiple import adjusted
-from nbinterp.geometry.nulls import draws, seen_again, turned
+from nbinterp.geometry.nulls import seen_again, turned
 from nbinterp.geometry.persistence import loop_pairs
 from nbinterp.geometry.preparation import Components, prepare
-from nbinterp.geometry.pvalues import death_over_birth, prominences
+from nbinterp.geometry.pvalues import sizes
 from nbinterp.geometry.rows import checked
-from nbinterp.geometry.significance import MIN_POINTS, MIN_PROMINENCE
+from nbinterp.geometry.significance import MIN_POINTS, MIN_PROMINENCE, RATIO_LEVEL
 from nbinterp.geometry.threads import one_thread
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def loop_significances(
     n_null: int = 199,
     alpha: float = 0.01,
     min_prominence: float = MIN_PROMINENCE,
+    ratio_level: float = RATIO_LEVEL,
     seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> pd.DataFrame:
@@ -46,15 +47,15 @@ def loop_significances(
         The same rows at each site. A row that is set aside at one site is left out at all.
     n_components, within, landmarks, max_norm_ratio, seed
         As for `persistence`.
-    n_null, alpha, min_prominence, progress
+    n_null, alpha, min_prominence, ratio_level, progress
         As for `significance`.
 
     Returns
     -------
     DataFrame
-        One line a site: ``site``, ``lifetime``, ``prominence``, ``ratio`` (death / birth), ``p`` (the largest of the p-values of these
-        three against Gaussians of the same covariance, uncorrected), ``p_holm`` (Holm's correction), ``p_joint`` (the share of null clouds that do as well at *any* site),
-        ``verdict`` (from ``p_joint`` and the prominence).
+        One line a site: ``site``, ``lifetime``, ``prominence``, ``ratio`` (death / birth), ``p`` (the larger of the p-values of lifetime and
+        prominence against Gaussians of the same covariance, uncorrected), ``p_holm`` (Holm's correction), ``p_joint`` (the share of null clouds that do as well at *any* site),
+        ``p_ratio`` (of death / birth, uncorrected), ``verdict`` (from ``p_joint``, the prominence and ``p_ratio``).
 
     Raises
     ------
@@ -67,7 +68,7 @@ def loop_significances(
     Gaussian over all sites together this changes nothing of their distribution; so it keeps how sites resemble each other, and the largest
     statistic over sites, compared with those of the draws, holds the chance of any false loop under `alpha`
     (max-T: Westfall and Young 1993) without paying for layers that repeat each other. The statistic of a site is the
-    smallest of the logarithms of lifetime, prominence and death / birth, each in standard deviations from its mean over the draws.
+    smaller of the logarithms of lifetime and prominence, each in standard deviations from its mean over the draws.
     """
     named = clouds if not hasattr(clouds, "sites") else {str(site): clouds[str(site)] for site in clouds.sites}
     if not named:
@@ -100,55 +101,53 @@ def loop_significances(
     if len(prepared[0].points) < MIN_POINTS:
         raise ValueError(f"got {len(prepared[0].points)} points; wanted at least {MIN_POINTS}: collect more rows.")
     draw = turned([one.scores for one in prepared], seed)
-    # lifetime, prominence and death / birth, the clouds' own in front: [statistic, site, draw]
-    sizes = np.empty((3, len(sites), n_null + 1))
-    sizes[:, :, 0] = np.transpose([_size(loop_pairs(one.points)) for one in prepared])
+    # lifetime, prominence and death / birth of the longest-lived loop, the clouds' own in front: [statistic, site, draw]
+    longest = np.empty((3, len(sites), n_null + 1))
+    longest[:, :, 0] = np.transpose([_size(loop_pairs(one.points)) for one in prepared])
     with one_thread:
         for i in range(n_null):
             drawn = draw(i)
             points = drawn if landmarks is None else [seen_again(*pair) for pair in zip(prepared, drawn, strict=True)]
-            sizes[:, :, i + 1] = np.transpose([_size(loop_pairs(one), any_ratio=True) for one in points])
+            longest[:, :, i + 1] = np.transpose([_size(loop_pairs(one)) for one in points])
             if progress is not None:
                 progress(i + 1, n_null)
-    p = np.max([_reached(one)[:, 0] for one in sizes], axis=0)
-    height = _height(sizes)
+    p_lifetime, p_prominence, p_ratio = (_reached(one)[:, 0] for one in longest)
+    p = np.maximum(p_lifetime, p_prominence)
+    height = _height(longest[:2])
     best = height.max(axis=0)
     p_joint = np.array([(best >= own - 1e-12).mean() for own in height[:, 0]])
     # what one site alone would not have, the best of many has not either
     p_joint = np.maximum(p_joint, p)
-    prominence = sizes[1, :, 0]
+    lifetime, prominence, ratio = longest[:, :, 0]
+    found = (p_joint <= alpha) & (prominence >= min_prominence) & (p_ratio <= ratio_level)
     return pd.DataFrame(
         {
             "site": list(sites),
-            "lifetime": sizes[0, :, 0],
+            "lifetime": lifetime,
             "prominence": prominence,
-            "ratio": sizes[2, :, 0],
+            "ratio": ratio,
             "p": p,
             "p_holm": adjusted(p, "holm"),
             "p_joint": p_joint,
-            "verdict": np.where((p_joint <= alpha) & (prominence >= min_prominence), "a loop", "no loop"),
+            "p_ratio": p_ratio,
+            "verdict": np.where(found, "a loop", "no loop"),
         }
     )
 
 
-def joint_p(diagrams: Sequence[Diagram], n_null: int, seed: int) -> Floats:
+def joint_loop_p(diagrams: Sequence[Diagram], drawn: Sequence[Sequence[Floats]]) -> Floats:
     """Return p of any loop at all in each diagram, corrected for having looked at all of them: ``[diagram]``.
 
     Parameters
     ----------
     diagrams : sequence of Diagram
-        What `draws_together` drew for.
-    n_null, seed : int
-        How many draws, of which seed.
+        Of the same rows.
+    drawn : sequence of sequence of array ``[class, 2]``
+        For each diagram the loops of its null clouds, drawn together (see `loops_drawn_together`).
     """
-    sizes = [
-        [
-            _size(diagram.h1),
-            *(_size(one, any_ratio=True) for one in draws(diagram, "gaussian", n=n_null, seed=seed)),
-        ]
-        for diagram in diagrams
-    ]
-    by_statistic = np.transpose(sizes, (2, 0, 1))
+    by_statistic = np.transpose(
+        [[_size(one) for one in (diagram.h1, *null)] for diagram, null in zip(diagrams, drawn, strict=True)], (2, 0, 1)
+    )[:2]
     own = np.max([_reached(one)[:, 0] for one in by_statistic], axis=0)
     # what one look alone would not have, many have not either
     p: Floats = np.maximum(stepped_down(_height(by_statistic)), own)
@@ -168,16 +167,9 @@ def stepped_down(heights: Floats) -> Floats:
     return p
 
 
-def _size(loops: Floats, *, any_ratio: bool = False) -> tuple[float, float, float]:
-    """Return lifetime, prominence and death / birth of the longest-lived loop, or the largest ratio of any, as `against_drawn` has it."""
-    if not len(loops):
-        return 0.0, 0.0, 0.0
-    ratios = death_over_birth(loops)
-    return (
-        float(loops[0, 1] - loops[0, 0]),
-        float(prominences(loops)[0]),
-        float(ratios.max() if any_ratio else ratios[0]),
-    )
+def _size(loops: Floats) -> Floats:
+    """Return lifetime, prominence and death / birth of the longest-lived loop: ``[3]``, zeros without any."""
+    return sizes(loops)[0] if len(loops) else np.zeros(3)
 
 
 def _reached(values: Floats) -> Floats:
@@ -189,7 +181,7 @@ def _reached(values: Floats) -> Floats:
 
 
 def _height(sizes: Floats) -> Floats:
-    """Return the statistic ``[site, draw]``: the smallest of all, in standard deviations over the draws."""
+    """Return the statistic ``[site, draw]``: the smaller of both, in standard deviations over the draws."""
     # a draw without any loop is far below all others, but must not decide their spread
     logs = np.log(np.maximum(sizes, 1e-3 * sizes.max(axis=2, keepdims=True).clip(1e-300)))
     spread = logs.std(axis=2, keepdims=True)

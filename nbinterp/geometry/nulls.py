@@ -145,27 +145,18 @@ def draws(
     return known[:n]
 
 
-def draws_together(diagrams: Sequence[Diagram], seed: int) -> Iterator[int]:
-    """Draw Gaussian clouds like those of several diagrams of the same rows: one of each at every step, without end.
+def loops_drawn_together(diagrams: Sequence[Diagram], seed: int) -> Iterator[list[Floats]]:
+    """Draw Gaussian clouds like those of several diagrams of the same rows, without end.
 
-    Rows are turned in the same way in all of them (see `turned`). The draws are remembered, so that `draws` has them;
-    what they had drawn by themselves is forgotten. Yields how many there are.
+    Yields the loops ``[class, 2]`` of one cloud for each diagram; its rows are turned in the same way in all (see `turned`).
     """
-    known: list[list[Floats]] = []
-    for diagram in diagrams:
-        measured = (diagram.metric, diagram.n_neighbors, diagram.prime)
-        known.append([])
-        _remembered.setdefault(diagram.prepared, {})["gaussian", 1, seed, *measured] = known[-1]
     draw = turned([_scores(diagram.prepared) for diagram in diagrams], seed)
     for i in count():
         with one_thread:
-            found = [
+            yield [
                 classes(_points(diagram.prepared, scores), diagram)
                 for diagram, scores in zip(diagrams, draw(i), strict=True)
             ]
-        for one, more in zip(known, found, strict=True):
-            one.append(more)
-        yield i + 1
 
 
 def classes(points: Floats, like: Diagram, dimension: int = 1) -> Floats:

@@ -17,7 +17,7 @@ from nbinterp.geometry.pvalues import PValues, Statistic, against_drawn, beyond,
 from nbinterp.geometry.told import Told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import altair as alt
 
@@ -257,7 +257,8 @@ def significance(
     are compared with the same best classes, step by step, and stop at the first that fails: so the number of loops
     is found by the largest drop of the lifetimes, and the null clouds are searched for drops in the same way.
     """
-    statistic = _checked(null, statistic, dimension, n_null, alpha, looks, ratio_level)
+    terms = _Terms(null, _known(null, statistic), dimension, alpha, looks, min_prominence, ratio_level)
+    terms.check(n_null)
     if not isinstance(diagram, Diagram):
         diagram = persistence(diagram, max_dimension=dimension)
     if len(diagram.pairs) <= dimension:
@@ -265,8 +266,7 @@ def significance(
             f"got a diagram without {MANY[dimension]} (max_dimension={len(diagram.pairs) - 1}); make it with max_dimension={dimension}."
         )
     pairs = diagram.pairs[dimension]
-    n_points = diagram.n_points
-    too_few = _too_few(n_points, len(pairs), null)
+    too_few = _too_few(diagram.n_points, len(pairs), null)
     if too_few:
         judged = PValues(*np.full((3, len(pairs)), np.nan))
     elif null == "universal":
@@ -274,23 +274,68 @@ def significance(
         judged = PValues(p, np.minimum(1.0, len(p) * p), np.zeros(len(p)))
     elif null == "subsampling":
         judged = beyond(pairs, 4 * subsample_distances(diagram, n_null, seed), alpha)
-    elif null == "bootstrap":
-        resampled = draws(diagram, null, dimension=dimension, n=n_null, seed=seed, progress=progress)
-        judged = beyond(pairs, 2 * np.array([finite_bottleneck(pairs, one) for one in resampled]), alpha)
     else:
-        judged = against_drawn(
-            pairs, draws(diagram, null, dimension=dimension, n=n_null, seed=seed, progress=progress), statistic, alpha
+        drawn = draws(diagram, null, dimension=dimension, n=n_null, seed=seed, progress=progress)
+        judged = (
+            beyond(pairs, 2 * np.array([finite_bottleneck(pairs, one) for one in drawn]), alpha)
+            if null == "bootstrap"
+            else against_drawn(pairs, drawn, terms.statistic, alpha)
         )
-    table = _table(pairs, dimension, judged, looks, alpha, min_prominence, ratio_level)
-    p_any = float("nan") if too_few else float(table["p_adjusted"].min()) if len(table) else 1.0
+    return _concluded(diagram, judged, terms, too_few, seed)
+
+
+def significance_of_drawn(diagram: Diagram, drawn: Sequence[Floats], *, alpha: float, seed: int) -> Significance:
+    """Test loops as `significance` does, against the loops ``[class, 2]`` of Gaussian clouds that are drawn already, of this seed."""
+    terms = _Terms("gaussian", "both", 1, alpha, 1, MIN_PROMINENCE, RATIO_LEVEL)
+    terms.check(len(drawn))
+    too_few = _too_few(diagram.n_points, len(diagram.h1), "gaussian")
+    judged = (
+        PValues(*np.full((3, len(diagram.h1)), np.nan))
+        if too_few
+        else against_drawn(diagram.h1, drawn, terms.statistic, alpha)
+    )
+    return _concluded(diagram, judged, terms, too_few, seed)
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What is asked of classes, as in `significance`."""
+
+    null: Null
+    statistic: Statistic
+    dimension: int
+    alpha: float
+    looks: int
+    min_prominence: float
+    ratio_level: float
+
+    def check(self, n_null: int) -> None:
+        if self.dimension not in (1, 2):
+            raise ValueError(f"got dimension={self.dimension!r}; choose 1 (loops) or 2 (cavities).")
+        enough_draws(None if self.null == "universal" else n_null, self.alpha, self.looks)
+        if self.null in ("gaussian", "permutation") and 1 / (n_null + 1) > self.ratio_level:
+            raise ValueError(
+                f"got ratio_level={self.ratio_level:g} and n_null={n_null}; wanted ratio_level of at least {1 / (n_null + 1):.2g} for so few draws."
+            )
+
+
+def _known(null: Null, statistic: Statistic | None) -> Statistic:
+    """Return what is compared with a null, by default its usual statistic; ValueError for what it cannot be asked about."""
+    if null not in get_args(Null):
+        raise ValueError(f"got null={null!r}; choose from {', '.join(get_args(Null))}.")
+    if statistic is not None and statistic not in STATISTICS[null]:
+        raise ValueError(f"got statistic={statistic!r} with null={null!r}; choose from {', '.join(STATISTICS[null])}.")
+    return statistic or STATISTICS[null][0]
+
+
+def _concluded(diagram: Diagram, judged: PValues, terms: _Terms, too_few: str, seed: int) -> Significance:
+    """Return what the p-values of a diagram's classes come to."""
+    table = _table(diagram.pairs[terms.dimension], judged, terms)
+    p = float("nan") if too_few else float(table["p_adjusted"].min()) if len(table) else 1.0
     n_found = int(table["significant"].sum())
     lifetime, prominence = (float(table[name].iloc[0]) if len(table) else 0.0 for name in ("lifetime", "prominence"))
-    occupancy, expected, gap = _occupancy(diagram) if dimension == 1 else (float("nan"),) * 3
-    verdict: Verdict = "too few points to say"
-    reasons = [too_few]
-    if not too_few:
-        verdict = _verdict(dimension, found=n_found > 0)
-        reasons = _reasons(table, judged, null, statistic, dimension, p_any, looks, alpha, min_prominence, ratio_level)
+    occupancy, expected, gap = _occupancy(diagram) if terms.dimension == 1 else (float("nan"),) * 3
+    reasons = [too_few] if too_few else _reasons(table, judged, p, terms)
     if not too_few and np.isfinite(occupancy):
         clumped = n_found > 0 and occupancy < 0.75 * expected
         reasons.append(
@@ -302,33 +347,35 @@ def significance(
             )
         )
     return Significance(
-        dimension=dimension,
-        null=null,
-        statistic=statistic,
+        dimension=terms.dimension,
+        null=terms.null,
+        statistic=terms.statistic,
         classes=table,
         n_found=n_found,
         lifetime=lifetime,
         prominence=prominence,
         p_lifetime=judged.p_lifetime,
         p_prominence=judged.p_prominence,
-        p_ratio=float(judged.ratio[0]) if len(judged.drawn) and len(pairs) else float("nan"),
-        p=p_any,
+        p_ratio=float(judged.ratio[0]) if len(judged.drawn) and len(table) else float("nan"),
+        p=p,
         lifetime_threshold=judged.threshold,
-        ratio_threshold=_ratio_threshold(judged, ratio_level),
+        ratio_threshold=_ratio_threshold(judged, terms),
         occupancy=occupancy,
         occupancy_expected=expected,
         largest_gap=gap,
-        n_points=n_points,
+        n_points=diagram.n_points,
         n_null=judged.n_null,
-        looks=looks,
-        alpha=alpha,
-        verdict=verdict,
+        looks=terms.looks,
+        alpha=terms.alpha,
+        verdict="too few points to say" if too_few else _VERDICTS[terms.dimension][n_found > 0],
         reasons=tuple(reasons),
         drawn=pd.DataFrame(judged.drawn, columns=["lifetime", "prominence", "ratio"]),
         diagram=diagram,
-        provenance=f"{diagram.provenance}; {_SAYS[null].format(n=judged.n_null)}, seed {seed}",
+        provenance=f"{diagram.provenance}; {_SAYS[terms.null].format(n=judged.n_null)}, seed {seed}",
     )
 
+
+_VERDICTS: dict[int, tuple[Verdict, Verdict]] = {1: ("no loop", "a loop"), 2: ("no cavity", "a cavity")}
 
 _SAYS: dict[Null, str] = {
     "gaussian": "null: {n} Gaussians of the same covariance",
@@ -337,30 +384,6 @@ _SAYS: dict[Null, str] = {
     "bootstrap": "confidence set from {n} resampled clouds",
     "subsampling": "confidence set from {n} subsamples",
 }
-
-
-def _checked(
-    null: Null,
-    statistic: Statistic | None,
-    dimension: int,
-    n_null: int,
-    alpha: float,
-    looks: int,
-    ratio_level: float,
-) -> Statistic:
-    if null not in get_args(Null):
-        raise ValueError(f"got null={null!r}; choose from {', '.join(get_args(Null))}.")
-    statistic = STATISTICS[null][0] if statistic is None else statistic
-    if statistic not in STATISTICS[null]:
-        raise ValueError(f"got statistic={statistic!r} with null={null!r}; choose from {', '.join(STATISTICS[null])}.")
-    if dimension not in (1, 2):
-        raise ValueError(f"got dimension={dimension!r}; choose 1 (loops) or 2 (cavities).")
-    enough_draws(None if null == "universal" else n_null, alpha, looks)
-    if null in ("gaussian", "permutation") and 1 / (n_null + 1) > ratio_level:
-        raise ValueError(
-            f"got ratio_level={ratio_level:g} and n_null={n_null}; wanted ratio_level of at least {1 / (n_null + 1):.2g} for so few draws."
-        )
-    return statistic
 
 
 def _too_few(n_points: int, n_classes: int, null: Null) -> str:
@@ -377,22 +400,14 @@ def _too_few(n_points: int, n_classes: int, null: Null) -> str:
     return ""
 
 
-def _table(
-    pairs: Floats,
-    dimension: int,
-    judged: PValues,
-    looks: int,
-    alpha: float,
-    min_prominence: float,
-    ratio_level: float,
-) -> pd.DataFrame:
+def _table(pairs: Floats, judged: PValues, terms: _Terms) -> pd.DataFrame:
     lifetimes = pairs[:, 1] - pairs[:, 0]
     prominence = prominences(pairs)
     single = np.minimum(1.0, judged.single)
-    adjusted = np.minimum(1.0, looks * np.maximum(judged.family, single))
+    adjusted = np.minimum(1.0, terms.looks * np.maximum(judged.family, single))
     return pd.DataFrame(
         {
-            "class_id": [f"H{dimension}.{i}" for i in range(len(pairs))],
+            "class_id": [f"H{terms.dimension}.{i}" for i in range(len(pairs))],
             "birth": pairs[:, 0],
             "death": pairs[:, 1],
             "lifetime": lifetimes,
@@ -403,69 +418,56 @@ def _table(
             "p_ratio": judged.ratio,
             # a class after one that fails belongs to the noise that is left
             "significant": np.logical_and.accumulate(
-                (adjusted <= alpha) & (prominence >= min_prominence) & (judged.ratio <= ratio_level)
+                (adjusted <= terms.alpha) & (prominence >= terms.min_prominence) & (judged.ratio <= terms.ratio_level)
             ),
         }
     )
 
 
-def _ratio_threshold(judged: PValues, ratio_level: float) -> float:
-    """Return the death / birth that a class has to exceed for its p to be `ratio_level` at most; NaN where every one does."""
+def _ratio_threshold(judged: PValues, terms: _Terms) -> float:
+    """Return the death / birth that a class has to exceed for its p to be low enough; NaN where every one does."""
     ratios = np.sort(judged.drawn[:, 2])[::-1]
-    reaching = int(ratio_level * (len(ratios) + 1) + 1e-9) - 1
+    reaching = int(terms.ratio_level * (len(ratios) + 1) + 1e-9) - 1
     return float(ratios[reaching]) if 0 <= reaching < len(ratios) else float("nan")
 
 
-def _verdict(dimension: int, *, found: bool) -> Verdict:
-    if dimension == 1:
-        return "a loop" if found else "no loop"
-    return "a cavity" if found else "no cavity"
-
-
-def _reasons(
-    table: pd.DataFrame,
-    judged: PValues,
-    null: Null,
-    statistic: Statistic,
-    dimension: int,
-    p: float,
-    looks: int,
-    alpha: float,
-    min_prominence: float,
-    ratio_level: float,
-) -> list[str]:
-    what = WHAT[dimension]
+def _reasons(table: pd.DataFrame, judged: PValues, p: float, terms: _Terms) -> list[str]:
+    what = WHAT[terms.dimension]
     if not len(table):
         return [f"there is no {what} at any scale: fails."]
     lifetime, prominence, ratio = (float(table[name].iloc[0]) for name in ("lifetime", "prominence", "ratio"))
-    times = f", times {looks} looks," if looks > 1 else ""
-    if null == "universal":
+    times = f", times {terms.looks} looks," if terms.looks > 1 else ""
+    if terms.null == "universal":
         tested = (
             f"death / birth {ratio:.3g}, of {len(table)} classes (Bonferroni){times}: p = {p:.2g} by the universal law"
         )
-    elif null == "bootstrap":
+    elif terms.null == "bootstrap":
         tested = f"lifetime {lifetime:.3g} against a confidence set of width {judged.threshold:.3g} from {judged.n_null} resampled clouds{times}: p = {p:.2g}"
     else:
-        clouds = "Gaussians of the same covariance" if null == "gaussian" else "clouds with each component shuffled"
+        clouds = (
+            "Gaussians of the same covariance" if terms.null == "gaussian" else "clouds with each component shuffled"
+        )
         parts = {
             "both": f"lifetime {lifetime:.3g}: p = {judged.p_lifetime:.2g}; prominence {prominence:.2f}: p = {judged.p_prominence:.2g}; the larger{times} is {p:.2g}",
             "lifetime": f"lifetime {lifetime:.3g}{times}: p = {p:.2g}",
             "prominence": f"prominence {prominence:.2f}{times}: p = {p:.2g}",
             "ratio": f"death / birth {ratio:.3g}{times}: p = {p:.2g}",
         }
-        tested = f"{parts[statistic]} against {judged.n_null} {clouds}"
+        tested = f"{parts[terms.statistic]} against {judged.n_null} {clouds}"
     conditions = {
-        f"{tested}; wanted ≤ {alpha:g}": p <= alpha,
-        f"the longest-lived {what}, or a group of like ones, lives {prominence:.2f} times as long as the next; wanted ≥ {min_prominence:g}": prominence
-        >= min_prominence,
+        f"{tested}; wanted ≤ {terms.alpha:g}": p <= terms.alpha,
+        f"the longest-lived {what}, or a group of like ones, lives {prominence:.2f} times as long as the next; wanted ≥ {terms.min_prominence:g}": prominence
+        >= terms.min_prominence,
     }
     if len(judged.drawn):
-        wanted = _ratio_threshold(judged, ratio_level)
-        said = f"its death / birth is {ratio:.3g}; wanted > {wanted:.3g}, which the longest-lived exceeds in {ratio_level:.0%} of those clouds"
-        conditions[said] = bool(judged.ratio[0] <= ratio_level)
+        wanted = _ratio_threshold(judged, terms)
+        said = f"its death / birth is {ratio:.3g}; wanted > {wanted:.3g}, which the longest-lived exceeds in {terms.ratio_level:.0%} of those clouds"
+        conditions[said] = bool(judged.ratio[0] <= terms.ratio_level)
     reasons = [f"{text}: {'holds' if holds else 'fails'}." for text, holds in conditions.items()]
     if (n_found := int(table["significant"].sum())) > 1:
-        reasons.append(f"{n_found} {MANY[dimension]} are more than noise: {', '.join(table['class_id'][:n_found])}.")
+        reasons.append(
+            f"{n_found} {MANY[terms.dimension]} are more than noise: {', '.join(table['class_id'][:n_found])}."
+        )
     return reasons
 
 

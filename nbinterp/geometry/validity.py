@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from sklearn.cluster import HDBSCAN
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from nbinterp.geometry.preparation import Prepared
     from nbinterp.spaces import Floats
 
     Integers = NDArray[np.int64]
@@ -31,36 +29,21 @@ MAX_TESTED = 1000
 FEW_COMPONENTS = 15
 """With more, HDBSCAN is faster on the matrix of all distances than with a tree: 13 ms for 35, of 1000 points in 47."""
 
-_remembered: WeakKeyDictionary[Prepared, dict[tuple[tuple[int, int], int], list[float]]] = WeakKeyDictionary()
 
+def validities_drawn_together(tested: Sequence[Tested], seed: int) -> Iterator[list[float]]:
+    """Draw Gaussian clouds like several of the same rows, without end.
 
-def cluster_draws_together(prepared: Sequence[Prepared], seed: int) -> Iterator[int]:
-    """Draw Gaussian clouds like several of the same rows: one of each at every step, without end.
-
-    Rows are turned in the same way in all of them (see `nulls.turned`). What HDBSCAN with its usual sizes makes of the draws is
-    remembered for `clusters` and `joint_cluster_p`. Yields how many there are.
+    Yields the validity of HDBSCAN's clusters in one cloud for each; its rows are turned in the same way in all (see `nulls.turned`).
     """
-    tested = [tested_with(one.points, *usual_sizes(len(one.points)), seed) for one in prepared]
-    known: list[list[float]] = []
-    for one, cloud in zip(prepared, tested, strict=True):
-        known.append([])
-        _remembered.setdefault(one, {})[cloud.sizes, seed] = known[-1]
     draw = turned([cloud.points for cloud in tested], seed)
     for i in count():
         with one_thread:
-            found = [_validity(points, cloud.sizes) for points, cloud in zip(draw(i), tested, strict=True)]
-        for validities, validity in zip(known, found, strict=True):
-            validities.append(validity)
-        yield i + 1
+            yield [_validity(points, cloud.sizes) for points, cloud in zip(draw(i), tested, strict=True)]
 
 
-def joint_cluster_p(prepared: Sequence[Prepared], n_null: int, seed: int) -> Floats:
-    """Return p of the clusters of each cloud, corrected for having looked at all: ``[cloud]``; see `cluster_draws_together`."""
-    rows = []
-    for one in prepared:
-        tested = tested_with(one.points, *usual_sizes(len(one.points)), seed)
-        rows.append([tested.validity, *null_validities(one, tested, n_null, seed)])
-    validities = np.array(rows)
+def joint_cluster_p(tested: Sequence[Tested], drawn: Sequence[Sequence[float]]) -> Floats:
+    """Return p of the clusters of each cloud, corrected for having looked at all of them, from `validities_drawn_together`: ``[cloud]``."""
+    validities = np.array([[cloud.validity, *null] for cloud, null in zip(tested, drawn, strict=True)])
     spread = validities.std(axis=1, keepdims=True)
     heights = (validities - validities.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
     # no clusters at all are never more than those of a draw
@@ -106,23 +89,13 @@ class Tested:
     validity: float
 
 
-def tested_with(points: Floats, size: int, samples: int, seed: int) -> Tested:
+def validity_of(points: Floats, size: int, samples: int, seed: int) -> Tested:
     """Return the points ``[point, n_components]``, or a sample of them, as they are compared with a null."""
     n = len(points)
     tested = points if n <= MAX_TESTED else points[np.random.default_rng(seed).choice(n, MAX_TESTED, replace=False)]
     share = len(tested) / n
     sizes = scaled(size, share), scaled(samples, share)
     return Tested(tested, sizes, _validity(tested, sizes))
-
-
-def null_validities(prepared: Prepared, tested: Tested, n: int, seed: int) -> list[float]:
-    """Return the validities of Gaussian clouds; they are remembered, so that more draws cost only those that are new."""
-    known = _remembered.setdefault(prepared, {}).setdefault((tested.sizes, seed), [])
-    if len(known) < n:
-        draw = turned([tested.points], seed)
-        with one_thread:
-            known += [_validity(draw(i)[0], tested.sizes) for i in range(len(known), n)]
-    return known[:n]
 
 
 def _validity(points: Floats, sizes: tuple[int, int]) -> float:

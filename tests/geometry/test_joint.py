@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from nbinterp.clouds import Cloud
-from nbinterp.geometry.joint import joint_p, loop_significances, stepped_down
-from nbinterp.geometry.nulls import draws_together
+from nbinterp.geometry.joint import joint_loop_p, loop_significances, stepped_down
+from nbinterp.geometry.nulls import loops_drawn_together
 from nbinterp.geometry.persistence import persistence
 from nbinterp.geometry.preparation import prepare
 from tests.geometry import planted
@@ -55,8 +55,7 @@ def test_steps_down_by_hand():
 
 def together(rows_of_sites, n, seed=0):
     found = [persistence(prepare(rows, 4).narrowed(width)) for rows in rows_of_sites for width in (2, 4)]
-    assert list(islice(draws_together(found, seed), n)) == list(range(1, n + 1))
-    return joint_p(found, n, seed)
+    return joint_loop_p(found, list(zip(*islice(loops_drawn_together(found, seed), n), strict=True)))
 
 
 def test_diagrams_of_the_same_rows_are_one_look():
