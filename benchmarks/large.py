@@ -78,6 +78,7 @@ def measure(folder: Path) -> Iterator[dict[str, str | float]]:
 
     with step("import"):
         from nbinterp.clouds import Cloud
+        from nbinterp.geometry.explore import explore
         from nbinterp.geometry.persistence import persistence
         from nbinterp.geometry.significance import significance
         from nbinterp.geometry.streaming import nearest_rows, prepare_large
@@ -118,7 +119,13 @@ def measure(folder: Path) -> Iterator[dict[str, str | float]]:
     with step('prepare_large(cloud, "parallel")'):
         found = prepare_large(cloud, "parallel", progress=progress).prepared.preparation.n_components_
     yield from _new(steps)
-    print(f"{large!r}\n{test!r}\nlandmark error {error:.3g}; parallel analysis: {found} components", file=sys.stderr)
+    with step("explore(cloud): all of the usual questions"):
+        report = explore(cloud, progress=False)
+    yield from _new(steps)
+    print(
+        f"{report!r}\n{large!r}\n{test!r}\nlandmark error {error:.3g}; parallel analysis: {found} components",
+        file=sys.stderr,
+    )
 
 
 def peak_gib() -> float:

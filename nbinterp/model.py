@@ -480,7 +480,7 @@ class Model:
         prompts : sequence of str
             The texts.
         sites : str, Site, or sequence of them
-            Where to read.
+            Where to read; a component alone, ``"resid_post"``, is read at all layers.
         tokens : as in interventions
             At which tokens; each gives a row. ``"last"`` and ``"all"`` are always shorthands here.
         labels : DataFrame, optional

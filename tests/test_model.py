@@ -177,6 +177,11 @@ def test_sites_of_different_widths_are_collected_together(small, tmp_path):
     assert " or " in repr(in_memory)
 
 
+def test_a_component_without_a_layer_is_read_at_all_of_them(small):
+    cloud = small.collect(PROMPTS, sites=["resid_post", "z.1", "resid_post.0"], progress=False)
+    assert [str(site) for site in cloud.sites] == [*(f"resid_post.{layer}" for layer in range(4)), "z.1"]
+
+
 def test_a_pattern_has_no_cloud(small):
     if "pattern" in small.info.anatomy.places:
         with pytest.raises(ValueError, match="got 'pattern.0' to collect, whose features are the keys of one prompt"):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from nbinterp.clouds import Cloud, CloudWriter
 from nbinterp.engine.batching import equal_batches
-from nbinterp.sites import Site
+from nbinterp.sites import COMPONENTS, UNLAYERED, Site
 from nbinterp.tokens import SHORTHANDS, select_tokens
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def collect(
 
 
 def _sites(sites: str | Site | Sequence[str | Site], info: ModelInfo) -> tuple[Site, ...]:
-    """Return sites of which every prompt has rows of the same width."""
+    """Return sites of which every prompt has rows of the same width; a component without a layer is meant at all of them."""
     chosen = (sites,) if isinstance(sites, str | Site) else tuple(sites)
-    wanted = tuple(dict.fromkeys(Site.of(site) for site in chosen))
+    wanted = tuple(dict.fromkeys(site for one in chosen for site in _of_all_layers(one, info)))
     if not wanted:
         raise ValueError("got no site to read; wanted at least one, for example sites=['resid_post.10'].")
     for site in wanted:
@@ -112,6 +112,12 @@ def _sites(sites: str | Site | Sequence[str | Site], info: ModelInfo) -> tuple[S
                 f"got {str(site)!r} to collect, whose features are the keys of one prompt; read it with run(…)."
             )
     return wanted
+
+
+def _of_all_layers(site: str | Site, info: ModelInfo) -> tuple[Site, ...]:
+    if isinstance(site, str) and site in COMPONENTS and site not in UNLAYERED:
+        return tuple(Site(site, layer) for layer in range(info.n_layers))
+    return (Site.of(site),)
 
 
 def _rows_table(

@@ -125,6 +125,13 @@ def test_pairs_can_be_drawn_and_repeat():
     assert model.seen == 2 * (12 + 10 * 5 + n_sources)
 
 
+def test_a_way_in_one_step_has_no_energy_between_its_ends():
+    model, circle = toy()
+    report = steer_report(model, circle, PROMPT, n_steps=1)
+    assert len(report.reasons) == 1
+    assert "energy" not in report.reasons[0]
+
+
 def test_it_says_what_it_found():
     model, circle = toy()
     report = steer_report(model, circle, PROMPT, n_steps=3)
