@@ -383,7 +383,7 @@ def main() -> int:
     """Test all clouds and write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few clouds, to see that everything runs; writes nothing")
-    parser.add_argument("--times", type=int, default=80, help="clouds of each kind with nothing in them")
+    parser.add_argument("--times", type=int, default=60, help="clouds of each kind with nothing in them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="keep results here, and go on from what is there")
     parser.add_argument("--without-model", action="store_true", help="leave the demo model out")

@@ -32,19 +32,29 @@ def themed(chart: ChartT) -> ChartT:
     # absent where the package is on the path without being installed
     if alt.renderers.active == "default" and "nbinterp" in alt.renderers.names():
         alt.renderers.enable("nbinterp")
+    styled: ChartT = chart.configure(**_look())
+    return styled
+
+
+def theme() -> dict[str, Any]:
+    """Return the theme for charts of your own: ``alt.theme.enable("nbinterp")`` finds it here."""
+    return {"config": alt.Config(**_look()).to_dict()}
+
+
+def _look() -> dict[str, Any]:
     text = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
-    styled: ChartT = chart.configure(
-        background="transparent",
-        font=_FONT,
-        view=alt.ViewConfig(stroke=FAINT),
-        axis=alt.AxisConfig(gridColor=FAINT, gridOpacity=0.6, domainColor=INK, tickColor=INK, tickCount=5, **text),
-        legend=alt.LegendConfig(labelLimit=140, symbolOpacity=1, **text),
-        title=alt.TitleConfig(
+    return {
+        "background": "transparent",
+        "font": _FONT,
+        "view": alt.ViewConfig(stroke=FAINT),
+        "axis": alt.AxisConfig(gridColor=FAINT, gridOpacity=0.6, domainColor=INK, tickColor=INK, tickCount=5, **text),
+        "legend": alt.LegendConfig(labelLimit=140, symbolOpacity=1, **text),
+        "header": alt.HeaderConfig(**text),
+        "title": alt.TitleConfig(
             color=INK, subtitleColor=INK, fontSize=14, subtitleFontSize=11, anchor="start", limit=380
         ),
-        text=alt.MarkConfig(color=INK),
-    )
-    return styled
+        "text": alt.MarkConfig(color=INK),
+    }
 
 
 def together(rows: Sequence[Sequence[Any]], titles: Sequence[str] = ()) -> alt.VConcatChart:

@@ -28,7 +28,7 @@ FIRST_FRAME = 50
 WARM_FRAME, WARM_ALPHA = 30, 0.5
 """Epochs of the first frame from a layout that is there, and the step that it begins with: 1 would shake too much of it loose."""
 
-SETTLED = 200
+SETTLED = 150
 """Epochs after which a layout is settled, those of the first frame included."""
 
 REST_ALPHA = 0.3

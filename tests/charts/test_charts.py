@@ -1,5 +1,6 @@
 import io
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,6 +43,14 @@ def test_results_draw_themselves():
 
 def test_the_background_is_transparent():
     assert drawn(circle_chart(circle_test(planted.circle(7), range(7)).frame()))[0, 0, 3] == 0
+
+
+def test_charts_of_a_users_own_can_have_the_theme():
+    own = alt.Chart(pd.DataFrame({"x": [1], "y": [2]})).mark_point().encode(x="x:Q", y="y:Q")
+    with alt.theme.enable("nbinterp"):
+        config = own.to_dict()["config"]
+    assert config["background"] == "transparent"
+    assert config["axis"]["labelColor"] == config["header"]["labelColor"] == INK
 
 
 def test_the_axes_of_a_circle_have_the_same_scale():

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from nbinterp.geometry import forces, layout
 from nbinterp.geometry.embedding import umap
 from nbinterp.geometry.forces import advance, curve_of, decay, fuzzy_graph, start
-from nbinterp.geometry.layout import UmapSession, warm_up
+from nbinterp.geometry.layout import SETTLED, UmapSession, warm_up
 from nbinterp.geometry.neighbors import neighbor_graph, neighbours_kept
 from tests.geometry import planted
 
@@ -154,7 +154,7 @@ def test_a_session_shows_the_clusters_at_once_and_better_at_rest(session, graph)
     last = session.settle()
     assert session.settled
     assert last is session.embedding
-    assert last.parameters == {"n_neighbors": 15, "min_dist": 0.1, "n_epochs": 200, "seed": 0}
+    assert last.parameters == {"n_neighbors": 15, "min_dist": 0.1, "n_epochs": SETTLED, "seed": 0}
     fresh = umap(graph)
     assert last.faithfulness > fresh.faithfulness - 0.03
     assert first.faithfulness > 0.5 * fresh.faithfulness
@@ -231,7 +231,7 @@ def test_updates_from_many_threads_end_with_the_newest(graph):
 
 def test_on_frame_may_update_and_may_fail(graph):
     def further(shown):
-        if shown.parameters["min_dist"] < 0.3 and shown.parameters["n_epochs"] == 200:
+        if shown.parameters["min_dist"] < 0.3 and shown.parameters["n_epochs"] == SETTLED:
             session.update(min_dist=shown.parameters["min_dist"] + 0.1)
 
     with UmapSession(graph, min_dist=0.1, on_frame=further) as session:
@@ -248,7 +248,7 @@ def test_on_frame_may_update_and_may_fail(graph):
         pytest.warns(UserWarning, match="on_frame failed; the layout goes on(.|\n)*KeyError: 'mine'"),
         UmapSession(graph, on_frame=broken) as session,
     ):
-        assert session.settle().parameters["n_epochs"] == 200
+        assert session.settle().parameters["n_epochs"] == SETTLED
 
 
 def test_settling_within_on_frame_is_refused(graph):

@@ -68,6 +68,20 @@ def test_far_rows_that_enclose_much_are_no_loop():
     assert significance(diagram, n_null=99, ratio_level=1).verdict == "a loop"
 
 
+def test_what_noise_has_is_kept_and_drawn():
+    test = significance(noisy_circle(n=100, noise=0.1)[0], n_null=99)
+    assert list(test.drawn) == ["lifetime", "prominence", "ratio"]
+    assert test.p_lifetime == (1 + (test.drawn["lifetime"] >= test.lifetime).sum()) / 100
+    assert test.p_ratio == (1 + (test.drawn["ratio"] >= test.classes["ratio"][0]).sum()) / 100
+    assert (test.drawn["ratio"] > test.ratio_threshold).mean() < 0.1
+    panels = test.null_chart().to_dict()["hconcat"]
+    assert [panel["title"]["text"] for panel in panels] == [
+        f"the cloud: {test.classes[name][0]:.3g}" for name in test.drawn
+    ]
+    with pytest.raises(ValueError, match="got null='universal' and .* classes; wanted null clouds to show"):
+        significance(noisy_circle(n=100, noise=0.1)[0], null="universal").null_chart()
+
+
 def test_a_ring_of_clusters_is_a_loop_of_clusters():
     rng = np.random.default_rng(0)
     points = np.repeat(planted.circle(12, radius=1), 12, axis=0) + 0.01 * rng.normal(size=(144, 2))
