@@ -441,8 +441,9 @@ def _reasons(table: pd.DataFrame, judged: PValues, p: float, terms: _Terms) -> l
         tested = (
             f"death / birth {ratio:.3g}, of {len(table)} classes (Bonferroni){times}: p = {p:.2g} by the universal law"
         )
-    elif terms.null == "bootstrap":
-        tested = f"lifetime {lifetime:.3g} against a confidence set of width {judged.threshold:.3g} from {judged.n_null} resampled clouds{times}: p = {p:.2g}"
+    elif terms.null in ("bootstrap", "subsampling"):
+        drawn = "resampled clouds" if terms.null == "bootstrap" else "subsamples"
+        tested = f"lifetime {lifetime:.3g} against a confidence set of width {judged.threshold:.3g} from {judged.n_null} {drawn}{times}: p = {p:.2g}"
     else:
         clouds = (
             "Gaussians of the same covariance" if terms.null == "gaussian" else "clouds with each component shuffled"

@@ -262,6 +262,10 @@ def test_subsamples_need_many_rows_for_a_verdict():
     few, many = (significance(noisy_circle(n=n, noise=0)[0], null="subsampling", n_null=99) for n in (150, 1200))
     assert (few.verdict, many.verdict) == ("no loop", "a loop")
     assert many.lifetime_threshold < few.lifetime_threshold
+    assert re.fullmatch(
+        r"lifetime 1.\d+ against a confidence set of width 1.\d+ from 99 subsamples: p = 0.01; wanted ≤ 0.01: holds.",
+        many.reasons[0],
+    )
 
 
 def test_a_confidence_set_is_as_wide_as_the_level_wants():
