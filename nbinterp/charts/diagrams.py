@@ -66,7 +66,7 @@ def diagonal(end: float, threshold: float = 0.0, ratio: float = 1.0) -> alt.Laye
             .mark_line(color=INK, strokeWidth=1, strokeDash=[5, 4])
             .encode(alt.X("x:Q"), alt.Y("y:Q"))
         )
-        middle = threshold + 0.75 * (end - threshold)
+        middle = threshold + 0.9 * (end - threshold)
         high = pd.DataFrame({"x": [reached(middle)], "y": [middle], "text": ["noise stays below"]})
         words = alt.Chart(inline(high)).mark_text(align="right", dx=-14, dy=-4, fontSize=11, color=INK)
         layers += [dashed, words.encode(alt.X("x:Q"), alt.Y("y:Q"), alt.Text("text:N"))]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+import sys
+from functools import lru_cache
 from threading import local
 from typing import Any
 
@@ -16,16 +17,16 @@ class _OneThread(local):
         self._entered: list[Any] = []
 
     def __enter__(self) -> None:
-        self._entered.append(_pools().limit(limits=1))
+        self._entered.append(_pools(len(sys.modules)).limit(limits=1))
         self._entered[-1].__enter__()
 
     def __exit__(self, *error: object) -> None:
         self._entered.pop().__exit__(*error)
 
 
-@cache
-def _pools() -> ThreadpoolController:
-    # to look for them takes milliseconds; those that are limited here are loaded before the first use
+@lru_cache(maxsize=1)
+def _pools(n_modules: int) -> ThreadpoolController:
+    # to look for them takes milliseconds, and there are new ones only where modules were imported
     return ThreadpoolController()
 
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -20,6 +23,20 @@ def test_the_limit_holds_inside_and_no_longer(two_threads):
             assert n_threads() == {1}
         assert n_threads() == {1}
     assert n_threads() == {2}
+
+
+def test_a_library_that_is_loaded_later_is_limited_too():
+    code = """
+from nbinterp.geometry.threads import one_thread
+with one_thread:
+    pass
+import torch
+from threadpoolctl import threadpool_info, threadpool_limits
+with threadpool_limits(2), one_thread:
+    print({pool["num_threads"] for pool in threadpool_info()})
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("{1}")
 
 
 def test_an_error_lifts_it_too(two_threads):
