@@ -1,5 +1,4 @@
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -7,7 +6,6 @@ import pytest
 from nbinterp.geometry.toroidal import toroidal_coordinates
 from tests.geometry import planted
 from tests.geometry.planted import turned
-from tests.geometry.test_coordinates import DREIMAC
 
 
 def torus(n, d=100, noise=0.5, seed=0, shear=0):
@@ -45,13 +43,8 @@ def test_the_cocycles_alone_are_decorrelated():
     assert max(errors(found.angles, angles)) < np.radians(12)
 
 
-@pytest.mark.skipif(not DREIMAC.exists(), reason="no dreimac")
 def test_dreimac_finds_the_same_angles():
-    sys.path.append(str(DREIMAC))
-    try:
-        dreimac = pytest.importorskip("dreimac")
-    finally:
-        sys.path.remove(str(DREIMAC))
+    dreimac = pytest.importorskip("dreimac")
     rows, angles = torus(800, d=4, noise=0.0)
     theirs = np.array(dreimac.ToroidalCoords(rows, 80, prime=47).get_coordinates(cocycle_idxs=[0, 1])).T
     assert max(errors(theirs, angles)) < np.radians(20), "the oracle itself"
