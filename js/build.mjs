@@ -1,14 +1,17 @@
 // Bundle each widget into one ES module and one style sheet that anywidget sends to the page.
+// `node build.mjs` builds all, `--only dial` one of them, `--watch` again after each change.
 import { existsSync } from 'node:fs';
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import esbuild from 'esbuild';
 
 const watch = process.argv.includes('--watch');
+const only = process.argv.includes('--only') ? process.argv[process.argv.indexOf('--only') + 1] : null;
 const outdir = '../nbinterp/static';
+const widgets = (await readdir('src/widgets')).filter(name => name.endsWith('.ts') && !name.endsWith('.test.ts'));
 
 const options = {
-  entryPoints: ['src/widgets/dial.ts', 'src/widgets/chart.ts'],
+  entryPoints: widgets.filter(name => only === null || name === `${only}.ts`).map(name => `src/widgets/${name}`),
   outdir,
   bundle: true,
   format: 'esm',
@@ -42,7 +45,11 @@ async function licences(inputs) {
 if (watch) {
   await (await esbuild.context(options)).watch();
 } else {
-  await rm(outdir, { recursive: true, force: true });
   const { metafile } = await esbuild.build(options);
-  await writeFile(path.join(outdir, 'LICENSES.txt'), await licences(metafile.inputs));
+  if (only === null) {
+    const built = new Set(Object.keys(metafile.outputs).map(name => path.basename(name)));
+    const stale = (await readdir(outdir)).filter(name => !built.has(name));
+    await Promise.all(stale.map(name => rm(path.join(outdir, name))));
+    await writeFile(path.join(outdir, 'LICENSES.txt'), await licences(metafile.inputs));
+  }
 }

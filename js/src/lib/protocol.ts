@@ -51,3 +51,295 @@ export interface DialSweep {
   angles: number[];
   series: Series[];
 }
+
+export interface Picked {
+  rows: DataView;
+  examples: DataView;
+  tokens: number[];
+  layers: number[];
+  heads: number[][];
+}
+
+export interface Task {
+  name: string;
+  done: number;
+  total: number;
+  stoppable: boolean;
+}
+
+export interface Column {
+  name: string;
+  kind: 'number' | 'label';
+  cyclic: boolean;
+  levels: string[];
+  low: number;
+  high: number;
+  width: number;
+  values: DataView;
+}
+
+export interface Facts {
+  row: number;
+  cells: string[];
+}
+
+export interface RowsReply {
+  reply: number;
+  columns: string[];
+  facts: Facts[];
+  total: number;
+}
+
+export interface ScatterSpec {
+  n: number;
+  title: string;
+  x: string;
+  y: string;
+  color: string;
+  note: string;
+}
+
+export interface ScatterPoints {
+  xy: DataView;
+}
+
+export interface Turn {
+  role: string;
+  content: string;
+}
+
+export interface Parameter {
+  name: string;
+  low: number;
+  high: number;
+  step: number;
+  home: number;
+  start: number;
+  unit: string;
+}
+
+export interface Recipe {
+  id: string;
+  kind: string;
+  name: string;
+  statement: string;
+  components: string[];
+  layers: number[];
+  found: number;
+  parameters: Parameter[];
+  texts: string[];
+}
+
+export interface Act {
+  id: string;
+  recipe: string;
+  on: boolean;
+  component: string;
+  layer: number;
+  head: number;
+  tokens: string;
+  steps: string;
+  values: Record<string, number>;
+  texts: Record<string, string>;
+}
+
+export interface Setting {
+  moment: number;
+  gesture: number;
+  prompt: string;
+  chat: Turn[];
+  acts: Act[];
+  tracked: string[];
+  hand: string;
+  parameter: string;
+  seed: number;
+  max_new_tokens: number;
+  temperature: number;
+}
+
+export interface Component {
+  name: string;
+  what: string;
+  heads: number;
+  layered: boolean;
+}
+
+export interface PlaygroundSpec {
+  model: string;
+  n_layers: number;
+  chat: boolean;
+  components: Component[];
+}
+
+export interface Chance {
+  text: string;
+  base: number;
+  changed: number;
+  control: number;
+}
+
+export interface Standing {
+  probability: number;
+  logit: number;
+  rank: number;
+}
+
+export interface Tracked {
+  text: string;
+  base: Standing;
+  changed: Standing;
+  control: Standing;
+}
+
+export interface Moved {
+  act: string;
+  moved: number;
+  control: string;
+  problem: string;
+}
+
+export interface PlaygroundAnswer {
+  moment: number;
+  tokens: string[];
+  candidates: Chance[];
+  tracked: Tracked[];
+  moved: Moved[];
+  kl: number;
+  kl_control: number;
+  milliseconds: number;
+}
+
+export interface Response {
+  text: string;
+  base: number;
+  changed: number[];
+  control: number[];
+}
+
+export interface Curve {
+  act: string;
+  parameter: string;
+  key: string;
+  values: number[];
+  total: number;
+  series: Response[];
+  difference: Response[];
+}
+
+export interface Alternative {
+  text: string;
+  probability: number;
+}
+
+export interface Said {
+  text: string;
+  probability: number;
+  top: Alternative[];
+}
+
+export interface Generated {
+  moment: number;
+  running: boolean;
+  base: Said[];
+  changed: Said[];
+  control: Said[];
+}
+
+export interface Kept {
+  id: string;
+  name: string;
+  parent: string;
+  when: string;
+  summary: string;
+  setting: Setting;
+  candidates: Chance[];
+  tracked: Tracked[];
+  said: string;
+}
+
+export interface Timeline {
+  undo: string;
+  redo: string;
+}
+
+export interface Exported {
+  reply: number;
+  name: string;
+  mime: string;
+  text: string;
+}
+
+export interface Layout {
+  name: string;
+  x: string;
+  y: string;
+  note: string;
+}
+
+export interface AtlasSpec {
+  n: number;
+  title: string;
+  sites: string[];
+  layouts: Layout[];
+  model: string;
+}
+
+export interface AtlasView {
+  layout: string;
+  x: string;
+  y: string;
+  color: string;
+  histogram: string;
+  site: number;
+  n_neighbors: number;
+  min_dist: number;
+}
+
+export interface Positions {
+  layout: string;
+  sites: number[];
+  x: string;
+  y: string;
+  note: string;
+  xy: DataView;
+}
+
+export interface Feature {
+  id: string;
+  dimension: number;
+  birth: number;
+  death: number;
+  rows: number[];
+}
+
+export interface Shapes {
+  site: number;
+  features: Feature[];
+  threshold: number;
+  ratio: number;
+  end: number;
+  p: number;
+  verdict: string;
+  note: string;
+}
+
+export interface Claim {
+  id: string;
+  kind: 'direction' | 'plane' | 'circle';
+  name: string;
+  site: string;
+  n_rows: number;
+  statement: string;
+  caveat: string;
+  p: number;
+  p_corrected: number;
+  effect: number;
+}
+
+export interface Again {
+  site: number;
+  layout: string;
+  what: string;
+  statement: string;
+  xy: DataView;
+}
