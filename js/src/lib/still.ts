@@ -6,7 +6,7 @@ const STILL = Symbol('still');
 
 /** A model that holds its state, tells its listeners of changes, and sends nothing. */
 export function stillModel<T extends object>(state: T): AnyModel<T> {
-  const values: Record<string, unknown> = { ...state };
+  const values = { ...state } as Record<string, unknown>;
   const listeners = new Map<string, Set<(...args: unknown[]) => void>>();
   const model = {
     [STILL]: true,
