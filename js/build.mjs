@@ -11,7 +11,11 @@ const outdir = '../nbinterp/static';
 const widgets = (await readdir('src/widgets')).filter(name => name.endsWith('.ts') && !name.endsWith('.test.ts'));
 
 const options = {
-  entryPoints: widgets.filter(name => only === null || name === `${only}.ts`).map(name => `src/widgets/${name}`),
+  entryPoints: [...widgets.map(name => `src/widgets/${name}`), 'src/page.ts'].filter(
+    name => only === null || path.basename(name, '.ts') === only
+  ),
+  // widgets lie in a folder of their own and the page beside it: the bundles all go to one place
+  entryNames: '[name]',
   outdir,
   bundle: true,
   format: 'esm',

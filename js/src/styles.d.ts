@@ -5,3 +5,9 @@ declare module '*.figure.css' {
 }
 
 declare module '*.css';
+
+/** A widget's own bundle, built before the extension is. */
+declare module '*/static/dial.js' {
+  const widget: import('@anywidget/types').AnyWidget;
+  export default widget;
+}

@@ -18,9 +18,11 @@ from nbinterp.experiment import Experiment
 from nbinterp.interventions import Rotate
 from nbinterp.tokens import TokensLike, select_tokens
 from nbinterp.widgets.protocol import Candidate, DialAnswer, DialSpec, DialSweep, Label, Layer, Series
-from nbinterp.widgets.saved import saved_bundle
+from nbinterp.widgets.saved import origin_of, page, saved_bundle
 
 if TYPE_CHECKING:
+    import os
+
     import altair as alt
     from numpy.typing import NDArray
 
@@ -245,7 +247,19 @@ class Dial(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         view = super()._repr_mimebundle_(**kwargs)
-        return saved_bundle(view, "dial", self.chart(), self._summary(), self._candidates())
+        picture, table = self.chart(), self._candidates()
+        return saved_bundle(view, "dial", picture, self._summary(), table, widget=self, origin=origin_of(self.spec))
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return the dial as one HTML file in which it still turns, over the whole sweep, without Python or a network.
+
+        Parameters
+        ----------
+        path : path, optional
+            Write the page there too.
+        """
+        self._live.finish()
+        return page(self, "dial", path, text=self._summary(), chart=self.chart(), frame=self._candidates())
 
     def chart(self) -> alt.VConcatChart:
         """Return what the dial shows as a chart that can go on being edited."""

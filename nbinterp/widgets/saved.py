@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import base64
 import copy
+import hashlib
 import html
+import json
+import pathlib
 from typing import TYPE_CHECKING, Any, Protocol
 
+from nbinterp.widgets.standalone import Stateful, standalone, state_of
+
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     import pandas as pd
@@ -17,6 +23,7 @@ WIDGET_MIME = "application/vnd.nbinterp.widget+json"
 
 _MOST_ROWS = 200
 _WIDTH = 640
+_LARGEST_STATE = 400_000  # bytes of JSON
 _SAVED_SCALE = 1.5  # pixels a pixel: sharp enough, and a notebook of a few pictures stays below a megabyte
 
 
@@ -59,11 +66,14 @@ def saved_bundle(
     chart: AltairChart,
     text: str,
     frame: pd.DataFrame | None = None,
+    *,
+    widget: Stateful | None = None,
+    origin: str = "",
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what ``_repr_mimebundle_`` of a widget returns: its live view, and beside it what stays without a kernel.
 
-    In JupyterLab the extension replaces the picture by the latest one whenever the notebook is saved. Elsewhere the
-    notebook keeps this one, which shows the widget as it was first displayed.
+    In JupyterLab the extension replaces picture and state by the latest ones whenever the notebook is saved. Elsewhere the
+    notebook keeps these, which show the widget as it was first displayed.
 
     Parameters
     ----------
@@ -77,7 +87,51 @@ def saved_bundle(
         What the picture shows, in words, for those who do not see it.
     frame
         The numbers, as a table below the picture (the first 200 rows).
+    widget
+        A widget whose state is kept too, unless it is large: JupyterLab then shows the widget itself where no kernel runs.
+    origin
+        What the widget was made of, see `origin_of`: when the same cell makes it again in a new kernel, the hand's state
+        comes back.
     """
+    data, metadata = view if view is not None else ({}, {})
+    saved = {
+        "text/plain": text,
+        "text/html": _figure(chart, text, frame),
+        WIDGET_MIME: {"kind": kind, **_kept(widget, origin)},
+    }
+    return {**data, **saved}, dict(metadata)
+
+
+def page(
+    widget: Stateful,
+    kind: str,
+    path: str | os.PathLike[str] | None,
+    *,
+    text: str,
+    chart: AltairChart,
+    frame: pd.DataFrame | None = None,
+) -> str:
+    """Return a widget as one HTML file that shows it without Python and without a network; write it to `path` too.
+
+    Parameters
+    ----------
+    widget
+        What to show; what is still being computed should be finished first.
+    kind
+        Which widget it is, for instance ``"dial"``.
+    path
+        Where to write it; None writes nothing.
+    text, chart, frame
+        As in `saved_bundle`: what stands there where scripts do not run.
+    """
+    written = standalone(widget, kind, title=text, picture=_figure(chart, text, frame))
+    if path is not None:
+        pathlib.Path(path).expanduser().write_text(written, encoding="utf-8")
+    return written
+
+
+def _figure(chart: AltairChart, text: str, frame: pd.DataFrame | None) -> str:
+    """Return the picture as HTML; one that cannot be drawn is its text."""
     try:
         address = "data:image/png;base64," + base64.b64encode(draw_png(chart.to_dict(), scale=_SAVED_SCALE)).decode(
             "ascii"
@@ -89,10 +143,16 @@ def saved_bundle(
     if frame is not None:
         table = frame.head(_MOST_ROWS).to_html(index=False, escape=True, border=0)
         numbers = f'<details class="nbinterp-numbers"><summary>The numbers</summary>{table}</details>'
-    data, metadata = view if view is not None else ({}, {})
-    saved = {
-        "text/plain": text,
-        "text/html": f'<figure class="nbinterp-figure" style="margin:0">{shown}{numbers}</figure>',
-        WIDGET_MIME: {"kind": kind},
-    }
-    return {**data, **saved}, dict(metadata)
+    return f'<figure class="nbinterp-figure" style="margin:0">{shown}{numbers}</figure>'
+
+
+def origin_of(*values: Any) -> str:
+    """Return a checksum of what a widget was made of, equal in every kernel."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _kept(widget: Stateful | None, origin: str) -> dict[str, Any]:
+    state = None if widget is None else state_of(widget)
+    if state is None or len(json.dumps(state)) > _LARGEST_STATE:
+        return {}
+    return {"origin": origin, "state": state}

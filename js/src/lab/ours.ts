@@ -21,3 +21,24 @@ export function ourModelId(data: ReadonlyPartialJSONObject | undefined): string 
 export function joined(text: unknown): string {
   return Array.isArray(text) ? text.join('') : typeof text === 'string' ? text : '';
 }
+
+/** What a bundle of ours keeps of a widget's state. */
+export interface Kept {
+  kind: string;
+  /** Equal where a widget was made of the same things: its hand's state may then go from one to the other. */
+  origin: string;
+  state: ReadonlyPartialJSONObject;
+}
+
+/** The state that a bundle of ours keeps; null where it keeps none. */
+export function keptState(data: ReadonlyPartialJSONObject | undefined): Kept | null {
+  const ours = data?.[OURS];
+  if (typeof ours !== 'object' || ours === null || Array.isArray(ours)) {
+    return null;
+  }
+  const { kind, origin, state } = ours as ReadonlyPartialJSONObject;
+  if (typeof kind !== 'string' || typeof state !== 'object' || state === null || Array.isArray(state)) {
+    return null;
+  }
+  return { kind, origin: typeof origin === 'string' ? origin : '', state: state as ReadonlyPartialJSONObject };
+}

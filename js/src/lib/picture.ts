@@ -6,6 +6,10 @@ import { html } from './elements';
 export interface Pictured extends HTMLElement {
   /** The picture of what is shown now, as an HTML figure; null while there is nothing to show. */
   nbinterpPicture?: () => string | null;
+  /** What is shown now as the synced traits have it, ready for JSON: for the notebook file. */
+  nbinterpState?: () => Record<string, unknown>;
+  /** Take up what an earlier view in the same cell, of the same beginning, showed last. */
+  nbinterpRestore?: (state: Record<string, unknown>) => void;
 }
 
 /** An SVG document as a data address. */

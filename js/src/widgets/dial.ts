@@ -3,7 +3,9 @@
 import type { RenderProps } from '@anywidget/types';
 import { degrees, normalise } from '../lib/angles';
 import { html } from '../lib/elements';
+import { keepFromNotebook } from '../lib/keys';
 import type { Pictured } from '../lib/picture';
+import { isStill, keepState } from '../lib/still';
 import { themeSheet } from '../lib/theme';
 import { oncePerFrame, slowLight } from '../lib/timing';
 import { Answers, topOf } from './dial/answers';
@@ -15,6 +17,7 @@ import { readMoment, type DialTraits } from './dial/moment';
 import { dialPicture } from './dial/picture';
 import { Readout } from './dial/readout';
 import { Response } from './dial/response';
+import { answerFrom } from './dial/still';
 
 const TRAITS = ['spec', 'angle', 'layer', 'token', 'answer', 'sweep', 'problem'] as const;
 const PATIENCE = 150;
@@ -27,11 +30,16 @@ function render({ model, el, signal }: RenderProps<DialTraits>): () => void {
   root.classList.add('nbinterp-widget', 'nbinterp-dial');
 
   root.addEventListener('keydown', keepFromNotebook, { signal: life.signal });
+  const still = isStill(model);
   const save = oncePerFrame(() => model.save_changes(), life.signal);
   const change = <K extends 'angle' | 'layer' | 'token'>(name: K, value: DialTraits[K]): void => {
     if (model.get(name) !== value) {
       model.set(name, value);
       save();
+    }
+    const { sweep } = readMoment(model);
+    if (still && sweep !== null) {
+      model.set('answer', answerFrom(sweep, model.get('angle')));
     }
   };
   const hand: Hand = {
@@ -45,6 +53,8 @@ function render({ model, el, signal }: RenderProps<DialTraits>): () => void {
   };
 
   const header = new Header({ token: index => change('token', index), layer: n => change('layer', n) }, life.signal);
+  // only the swept token's numbers are stored
+  header.element.inert = still;
   const face = new Face(hand, () => readMoment(model), life.signal);
   const answers = new Answers(life.signal);
   const response = new Response();
@@ -73,7 +83,7 @@ function render({ model, el, signal }: RenderProps<DialTraits>): () => void {
     }
     root.classList.toggle('nbi-troubled', moment.problem !== '');
     const seconds = moment.answer === null ? '' : `answered in ${Math.round(moment.answer.milliseconds)} ms`;
-    milliseconds.textContent = waiting ? 'asking the model…' : seconds;
+    milliseconds.textContent = still ? 'no kernel: the stored sweep answers' : waiting ? 'asking the model…' : seconds;
     root.dataset.angleDegrees = String(degrees(moment.angle));
     root.dataset.topBase = topOf(moment.answer, 'base')?.text ?? '';
     root.dataset.topTurned = topOf(moment.answer, 'turned')?.text ?? '';
@@ -103,6 +113,7 @@ function render({ model, el, signal }: RenderProps<DialTraits>): () => void {
   const size = new ResizeObserver(() => response.resize(readout.element.clientWidth, readMoment(model)));
   size.observe(readout.element);
   life.signal.addEventListener('abort', () => size.disconnect());
+  keepState(root, model, TRAITS, ['layer', 'token', 'angle']);
   root.nbinterpPicture = () => {
     // what was set in this very frame belongs into the picture
     redraw();
@@ -110,14 +121,6 @@ function render({ model, el, signal }: RenderProps<DialTraits>): () => void {
   };
   redraw();
   return () => life.abort();
-}
-
-/** A plain key is the dial's: "b" on its hand must not add a cell. Shift+Enter and shortcuts go on to JupyterLab. */
-function keepFromNotebook(event: KeyboardEvent): void {
-  const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
-  if (plain && /^(.|Arrow\w+|Page\w+|Home|End|Escape)$/u.test(event.key)) {
-    event.stopPropagation();
-  }
 }
 
 export default { render };

@@ -1,12 +1,11 @@
 /** The response curve: what the model would say at every angle, beside a random push of the same length. */
 
 import { fixed, nearest, normalise, TURN } from '../../lib/angles';
-import { aroundOnce, pathThrough } from '../../lib/curves';
+import { aroundOnce, lookOf, pathThrough } from '../../lib/curves';
 import { set, svg } from '../../lib/elements';
 import { everyLabel, withoutOverlap } from '../../lib/labels';
 import type { DialSweep, Series } from '../../lib/protocol';
 import { roundScale } from '../../lib/ranking';
-import { DASHES, LIGHT } from '../../lib/theme';
 import { percent, visible } from '../../lib/tokens';
 import type { Moment } from './moment';
 
@@ -154,18 +153,6 @@ export class Response {
       return shown ? [tick, svg('text', { class: 'nbi-below', x, y: bottom + 17 }, text)] : [tick];
     });
   }
-}
-
-export interface Look {
-  colour: string;
-  dashes: string;
-}
-
-/** Colour and dash pattern of the n-th series; the pattern changes when the colours begin again. */
-export function lookOf(index: number): Look {
-  const colours = LIGHT.series.length;
-  const dash = DASHES[(index + Math.floor(index / colours)) % DASHES.length] ?? 'none';
-  return { colour: `var(--nbi-s${index % colours})`, dashes: dash };
 }
 
 /** The likeliest tokens at the sample next to an angle; null where the sweep has not been near it. */

@@ -1,0 +1,51 @@
+/** What a cell's widget showed last, for the widget that is made anew in it after its kernel has gone. */
+
+import type { ICodeCellModel } from '@jupyterlab/cells';
+import type { NotebookPanel } from '@jupyterlab/notebook';
+import type { PartialJSONObject } from '@lumino/coreutils';
+import type { Pictured } from '../lib/picture';
+import { keptState, ourModelId, type Kept } from './ours';
+
+interface Remembered {
+  modelId: string;
+  kept: Kept;
+}
+
+export class Memory {
+  private readonly cells = new Map<string, Remembered>();
+
+  constructor(private readonly panel: NotebookPanel) {
+    // JupyterLab draws only the cells that are seen: the others are remembered from the file
+    void panel.context.ready.then(() => {
+      for (const cell of panel.content.model?.cells ?? []) {
+        if (cell.type === 'code') {
+          for (const output of (cell as ICodeCellModel).sharedModel.getOutputs()) {
+            const data = output.data as PartialJSONObject | undefined;
+            this.remember(cell.id, ourModelId(data), keptState(data));
+          }
+        }
+      }
+    });
+  }
+
+  remember(cell: string | null, modelId: string | null, kept: Kept | null): void {
+    if (cell !== null && modelId !== null && kept !== null && kept.origin !== '') {
+      this.cells.set(cell, { modelId, kept });
+    }
+  }
+
+  /** Hand a new view what the one before showed, if that one is dead and began as this one does. */
+  async restore(cell: string, modelId: string, origin: string, root: Pictured): Promise<void> {
+    const before = this.cells.get(cell);
+    const kernel = this.panel.sessionContext.session?.kernel;
+    if (before === undefined || before.modelId === modelId || before.kept.origin !== origin || !kernel) {
+      return;
+    }
+    this.cells.delete(cell);
+    const reply = await kernel.requestCommInfo({ target_name: 'jupyter.widget' });
+    // where the old widget still lives, the cell was run again to begin anew
+    if (reply.content.status === 'ok' && !(before.modelId in reply.content.comms)) {
+      root.nbinterpRestore?.({ ...before.kept.state });
+    }
+  }
+}

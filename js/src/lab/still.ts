@@ -1,0 +1,28 @@
+/** A view without a kernel: the widget itself, drawn from the state that the notebook keeps. */
+
+import type { AnyWidget } from '@anywidget/types';
+import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
+import { revive, stillProps } from '../lib/still';
+import type { Kept } from './ours';
+
+interface Bundle {
+  default: AnyWidget;
+}
+
+/** The widgets' own bundles, fetched when one is shown. */
+const BUNDLES: Readonly<Record<string, () => Promise<[Bundle, unknown]>>> = {
+  dial: () => Promise.all([import('../../../nbinterp/static/dial.js'), import('../../../nbinterp/static/dial.css')])
+};
+
+/** Draw a widget from its kept state; rejects where it cannot be drawn. */
+export async function drawStill(kept: Kept, signal: AbortSignal): Promise<HTMLElement> {
+  const bundle = Object.hasOwn(BUNDLES, kept.kind) ? BUNDLES[kept.kind] : undefined;
+  if (bundle === undefined) {
+    throw new Error(`there is no still view of ${kept.kind}`);
+  }
+  const [{ default: made }] = await bundle();
+  const widget = typeof made === 'function' ? await made() : made;
+  const el = document.createElement('div');
+  await widget.render?.(stillProps(revive(kept.state) as ReadonlyPartialJSONObject, el, signal));
+  return el;
+}
