@@ -53,6 +53,9 @@ def scatter(
     frame = frame[frame[[x, y]].notna().all(axis=1)]
     shown, tips = tooltips(frame, [str(c) for c in frame.columns if c not in (x, y)][:8])
     data = shown.assign(x=frame[x], y=frame[y])
+    if "row" in frame.columns:
+        # under its own name, so that the chart can share what is selected in it
+        data["row"] = frame["row"]
     encoding: dict[str, Any] = {"tooltip": tips}
     layers = []
     if color is None:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 WIDGET_MIME = "application/vnd.nbinterp.widget+json"
 """Marks a bundle as ours; ``js/src/lab/ours.ts`` looks for it."""
 
-_MOST_ROWS = 200
+MOST_ROWS = 200
+"""Lines of a table that are kept beside a picture."""
+
 _WIDTH = 640
 _LARGEST_STATE = 400_000  # bytes of JSON
 _SAVED_SCALE = 1.5  # pixels a pixel: sharp enough, and a notebook of a few pictures stays below a megabyte
@@ -141,7 +143,7 @@ def _figure(chart: AltairChart, text: str, frame: pd.DataFrame | None) -> str:
         shown = f"<p>{html.escape(text)}</p>"
     numbers = ""
     if frame is not None:
-        table = frame.head(_MOST_ROWS).to_html(index=False, escape=True, border=0)
+        table = frame.head(MOST_ROWS).to_html(index=False, escape=True, border=0)
         numbers = f'<details class="nbinterp-numbers"><summary>The numbers</summary>{table}</details>'
     return f'<figure class="nbinterp-figure" style="margin:0">{shown}{numbers}</figure>'
 

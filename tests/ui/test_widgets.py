@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.ui.driver import box_of
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
@@ -359,6 +361,44 @@ def test_chart_selections_reach_python(lab: Lab):
     image = lab.page.locator(".jp-OutputArea .nbinterp-figure img")
     image.wait_for()
     assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 200
+
+
+LINKED = """
+import altair as alt, pandas as pd
+from nbinterp.widgets.chart import Chart
+from nbinterp.widgets.selection import link
+frame = pd.DataFrame({"x": range(10), "y": [n * 7 % 10 for n in range(10)], "row": range(10)})
+brush = alt.selection_interval(name="brush", encodings=["x"])
+points = alt.Chart(frame, width=300, height=200).mark_circle(size=300).encode(x="x:Q", y="y:Q")
+first = Chart(points.add_params(brush), rows="row")
+second = Chart(alt.Chart(frame, width=300, height=200).mark_bar().encode(x="row:O", y="y:Q"), rows="row")
+together = link(first, second)
+"""
+
+
+def test_what_is_picked_in_one_chart_is_picked_in_the_other(lab: Lab):
+    lab.open(lab.write_notebook([LINKED, "first", "second"]))
+    lab.run_all()
+    charts = lab.page.locator(".nbinterp-chart")
+    first, second = charts.nth(0), charts.nth(1)
+    lab.wait_until(second, "data-drawn", "true")
+    box = box_of(first.locator("canvas"))
+    lab.drag([(box["x"] + 150, box["y"] + 30), (box["x"] + 200, box["y"] + 60), (box["x"] + 240, box["y"] + 80)])
+    lab.wait_until_kernel_says("len(second.selection.rows) > 1 and second.selection == first.selection", "True")
+    low, high = json.loads(lab.ask("first.selections['brush']['x']"))
+    wanted = [row for row in range(10) if low <= row <= high]
+    assert json.loads(lab.ask("second.selection.rows.tolist()")) == wanted
+    lab.wait_until(second, "data-picked", str(len(wanted)))
+    # from Python to both pages, and a click in the second one to the first
+    lab.ask("setattr(second, 'selection', {'rows': [0, 40]})")
+    for chart in (first, second):
+        lab.wait_until(chart, "data-picked", "2")
+    bars = box_of(second.locator("canvas"))
+    lab.page.mouse.click(bars["x"] + 300, bars["y"] + 190)
+    lab.wait_until_kernel_says("len(first.selection.rows)", "1")
+    # the numbers stand below the picture
+    second.locator("summary").click()
+    assert second.locator("tbody tr").count() == 10
 
 
 def test_chart_that_cannot_be_drawn_says_so(lab: Lab):

@@ -6,18 +6,25 @@ import { expressionInterpreter } from 'vega-interpreter';
 import { compile, type TopLevelSpec } from 'vega-lite';
 import { Handler } from 'vega-tooltip';
 import { html } from '../lib/elements';
+import { changeSelection, count, NOTHING, readSelection, toRows, type SelectionTraits } from '../lib/selection';
 import { figure, svgAddress, type Pictured } from '../lib/picture';
 import { isDark, onThemeChange, themeSheet } from '../lib/theme';
 import { afterQuiet, oncePerFrame } from '../lib/timing';
 import './chart/chart.css';
 import { closedLoader } from './chart/loader';
 import { applyTheme, colourParameters, inLight, palette, themeConfig } from './chart/look';
+import { numbersElement, numbersOf, type Numbers } from './chart/numbers';
+import { PICKED, pickedBy, showPicked } from './chart/rows';
 import { selectionNames, selectionValue, type Selections } from './chart/selections';
 
-interface ChartTraits {
+interface ChartTraits extends SelectionTraits {
   spec: Record<string, unknown>;
   selections: Selections;
   description: string;
+  /** The field that says which row a mark is; empty where the chart takes part in no shared selection. */
+  row_field: string;
+  /** The numbers in words, where Python gave a table; without columns they are the chart's own. */
+  table: Numbers;
 }
 
 /** Above this length an SVG picture would weigh more than the picture of its pixels. */
@@ -31,10 +38,20 @@ function render({ model, el, signal }: RenderProps<ChartTraits>): () => void {
   root.classList.add('nbinterp-widget', 'nbinterp-chart');
   const canvas = html('div', { class: 'nbi-canvas' });
   const problem = html('p', { class: 'nbi-problem', role: 'alert' });
-  root.replaceChildren(html('style', {}, themeSheet()), canvas, problem);
+  const numbers = (): Numbers | null => {
+    const table = model.get('table');
+    return table.columns.length > 0 ? table : numbersOf(model.get('spec'));
+  };
+  root.replaceChildren(html('style', {}, themeSheet()), canvas, numbersElement(numbers, life.signal), problem);
 
   let view: View | null = null;
   let names: string[] = [];
+  /** The data sets of the drawn chart. */
+  let data: string[] = [];
+  /** How many pictures of what was picked elsewhere are being drawn. */
+  let showing = 0;
+  /** The selection that the hand changed last. */
+  let moved: string | null = null;
   /** The chart as SVG; null from a change until it was drawn anew. */
   let drawing: string | null = null;
 
@@ -58,7 +75,8 @@ function render({ model, el, signal }: RenderProps<ChartTraits>): () => void {
     if (drawn === null) {
       return;
     }
-    const values = names.map(name => [name, selectionValue(drawn.signal(name))] as const);
+    const own = names.filter(name => name !== PICKED);
+    const values = own.map(name => [name, selectionValue(drawn.signal(name))] as const);
     // what Vega hands out has getters and sets of its own
     const selections = JSON.parse(
       JSON.stringify(Object.fromEntries(values.filter(([, value]) => value !== null)))
@@ -69,6 +87,35 @@ function render({ model, el, signal }: RenderProps<ChartTraits>): () => void {
       model.save_changes();
     }
   }, life.signal);
+
+  /** What is picked here is picked everywhere: the selection that moved last says it, or one that still holds something. */
+  const shareRows = oncePerFrame(() => {
+    const drawn = view;
+    const field = model.get('row_field');
+    if (drawn === null || field === '' || moved === null) {
+      return;
+    }
+    // the click that ends a drag beside all marks empties the selection by click, and means nothing
+    const held = [moved, ...names].map(name => pickedBy(drawn, name, data, field));
+    const rows = held.find(one => one !== null) ?? NOTHING;
+    if (toRows(rows).join() === toRows(readSelection(model).rows).join()) {
+      showRows();
+    } else {
+      changeSelection(model, { rows });
+      model.save_changes();
+    }
+  }, life.signal);
+  const showRows = (): void => {
+    const { rows } = readSelection(model);
+    root.dataset.picked = String(count(rows));
+    if (view !== null && model.get('row_field') !== '') {
+      // rows that this chart does not draw stay picked elsewhere: what is shown here is not picked here
+      showing += 1;
+      showPicked(view, rows, model.get('row_field'));
+      void view.runAsync().finally(() => (showing -= 1));
+      pictureChanged();
+    }
+  };
 
   const draw = async (): Promise<void> => {
     view?.finalize();
@@ -94,13 +141,19 @@ function render({ model, el, signal }: RenderProps<ChartTraits>): () => void {
       });
       view = fresh;
       names = selectionNames(spec);
+      data = (compiled.data ?? []).map(one => one.name);
       for (const name of names) {
         fresh.addSignalListener(name, () => {
           tellPython();
+          if (showing === 0 || name !== PICKED) {
+            moved = name;
+            shareRows();
+          }
           pictureChanged();
         });
       }
       await fresh.runAsync();
+      showRows();
       describe();
       root.dataset.drawn = 'true';
       tellPython();
@@ -117,6 +170,7 @@ function render({ model, el, signal }: RenderProps<ChartTraits>): () => void {
 
   model.on('change:spec', redraw);
   model.on('change:description', describe);
+  model.on('change:selection', showRows);
   onThemeChange(() => {
     if (view !== null) {
       const drawn = view;
@@ -128,6 +182,7 @@ function render({ model, el, signal }: RenderProps<ChartTraits>): () => void {
   life.signal.addEventListener('abort', () => {
     model.off('change:spec', redraw);
     model.off('change:description', describe);
+    model.off('change:selection', showRows);
     view?.finalize();
     view = null;
   });
