@@ -96,10 +96,20 @@ export function readSelection<T extends SelectionTraits>(model: AnyModel<T>): Se
   };
 }
 
+/** Bytes as every host sends them in binary: marimo knows DataViews only. */
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
 /** Pick something else of some kinds; the others stay. Call `save_changes` after it. */
 export function changeSelection<T extends SelectionTraits>(model: AnyModel<T>, change: Partial<Selected>): void {
   const { rows, examples, tokens, layers, heads } = { ...readSelection(model), ...change };
-  const picked = { rows, examples, tokens: [...tokens], layers: [...layers], heads: heads.map(pair => [...pair]) };
-  // jupyter-widgets sends any view of bytes as a buffer, and hands back DataViews
-  (model as unknown as AnyModel<SelectionTraits>).set('selection', picked as unknown as Picked);
+  const picked: Picked = {
+    rows: viewOf(rows),
+    examples: viewOf(examples),
+    tokens: [...tokens],
+    layers: [...layers],
+    heads: heads.map(pair => [...pair])
+  };
+  (model as unknown as AnyModel<SelectionTraits>).set('selection', picked);
 }
