@@ -71,7 +71,13 @@ if TYPE_CHECKING:
     from nbinterp.tokens import Regex as Regex
     from nbinterp.tokens import Role as Role
     from nbinterp.widgets.atlas import Atlas as Atlas
+    from nbinterp.widgets.chart import Chart as Chart
     from nbinterp.widgets.dial import Dial as Dial
+    from nbinterp.widgets.playground import Playground as Playground
+    from nbinterp.widgets.scatter import Scatter as Scatter
+    from nbinterp.widgets.scatter import scatter as scatter
+    from nbinterp.widgets.selection import Selection as Selection
+    from nbinterp.widgets.selection import link as link
 
 _HOMES = {
     "clouds": ("Cloud",),
@@ -120,7 +126,11 @@ _HOMES = {
     "tokens": ("Match", "Regex", "Role"),
     "spaces": ("Activations", "Basis", "Direction", "Loop", "Plane"),
     "widgets.atlas": ("Atlas",),
+    "widgets.chart": ("Chart",),
     "widgets.dial": ("Dial",),
+    "widgets.playground": ("Playground",),
+    "widgets.scatter": ("Scatter", "scatter"),
+    "widgets.selection": ("Selection", "link"),
 }
 _HOME = {name: f"nbinterp.{module}" for module, names in _HOMES.items() for name in names}
 

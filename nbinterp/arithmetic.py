@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def partly(x: Tensor, changed: Tensor, amount: float) -> Tensor:
+    """Return the point at a share of the way from x to what it is changed into: 0 is x, 1 the change."""
+    return x.lerp(changed, amount)
+
+
 def put(x: Tensor, value: Tensor) -> Tensor:
     """Return `value`, whatever stood there."""
     return value.expand_as(x)

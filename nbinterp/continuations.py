@@ -39,6 +39,10 @@ class Token:
         Its text.
     probability : float
         Of it, before temperature and filters.
+    experiment : int
+        Which experiment it belongs to, where several were asked at once.
+    top : tuple of (str, float)
+        The likeliest tokens at this step and their probabilities, before temperature and filters, as many as were asked for.
     """
 
     prompt: int
@@ -47,6 +51,8 @@ class Token:
     id: int
     text: str
     probability: float
+    experiment: int = 0
+    top: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,15 @@ class Spoken:
     activations : mapping of Site to sequence of arrays, ``[n_steps]``
         What was read at the token from which each one was predicted: the prompt's last one for step 0, then the generated
         token before. Each ``[n_features]``; of heads ``[n_heads, d_head]``; of the pattern ``[n_heads, n_key]``.
+    top : tuple of tuple of (str, float), ``[n_steps]``
+        The likeliest tokens at each step and their probabilities, before temperature and filters, as many as were asked for.
     """
 
     ids: tuple[int, ...]
     text: str
     probabilities: tuple[float, ...]
     activations: Mapping[Site, tuple[NDArray[np.float32], ...]] = field(repr=False, compare=False)
+    top: tuple[tuple[tuple[str, float], ...], ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -20,7 +20,7 @@ from nbinterp.operations import Intervention
 from nbinterp.prompts import Prompt, as_prompts, prompt_to_json
 from nbinterp.sites import Site
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)

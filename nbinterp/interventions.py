@@ -40,6 +40,7 @@ from nbinterp.operations import (
     check_finite,
     check_flag,
     check_seed,
+    check_share,
     check_subspace,
 )
 
@@ -56,6 +57,8 @@ class Ablate(Intervention):
         Each token gets the activation of a random token of a random one of these prompts. Give `mean` or `resample`.
     seed : int, default 0
         Of the random choice.
+    amount : float, default 1
+        The share of the change that is carried out, from 0 to 1: x becomes x + amount (f(x) − x).
 
     References
     ----------
@@ -66,6 +69,7 @@ class Ablate(Intervention):
     mean: Direction | tuple[Prompt, ...] | None = field(default=None, converter=as_mean, kw_only=True)
     resample: tuple[Prompt, ...] | None = field(default=None, converter=as_prompts_or_none, kw_only=True)
     seed: int = field(default=0, validator=check_seed, kw_only=True)
+    amount: float = field(default=1.0, converter=as_number, validator=check_share, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.mean is not None and self.resample is not None:
@@ -74,10 +78,9 @@ class Ablate(Intervention):
     def operation(self) -> Operation:
         """Return the replacement."""
         if self.sources() is not None:
-            return Operation(arithmetic.put)
-        return Operation(
-            arithmetic.put, {"value": self.mean.vector if isinstance(self.mean, Direction) else np.zeros(1)}
-        )
+            return Operation(arithmetic.put, amount=self.amount)
+        value = self.mean.vector if isinstance(self.mean, Direction) else np.zeros(1)
+        return Operation(arithmetic.put, {"value": value}, amount=self.amount)
 
     def sources(self) -> Sources | None:
         """Return the reference prompts, where there are some."""
@@ -103,6 +106,8 @@ class Patch(Intervention):
         path patch); or the activations themselves, ``[n_features]`` or ``[n_tokens, n_features]``.
     source_tokens : as ``tokens``, optional
         Which tokens of the other prompt to take: as many as are replaced, or one for all. As ``tokens`` by default.
+    amount : float, default 1
+        The share of the change that is carried out, from 0 to 1: x becomes x + amount (f(x) − x).
 
     References
     ----------
@@ -111,6 +116,7 @@ class Patch(Intervention):
 
     source: Prompt | SourceExperiment | Activations = field(converter=as_source, kw_only=True)
     source_tokens: TokenSelection | None = field(default=None, converter=as_tokens_or_none, kw_only=True)
+    amount: float = field(default=1.0, converter=as_number, validator=check_share, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if isinstance(self.source, Activations):
@@ -126,9 +132,9 @@ class Patch(Intervention):
     def operation(self) -> Operation:
         """Return the replacement; without given activations its ``value [n_tokens, n_features]`` comes from `sources`."""
         if not isinstance(self.source, Activations):
-            return Operation(arithmetic.put)
+            return Operation(arithmetic.put, amount=self.amount)
         rows = self.source.values
-        return Operation(arithmetic.put, {"value": rows[0] if len(rows) == 1 else rows})
+        return Operation(arithmetic.put, {"value": rows[0] if len(rows) == 1 else rows}, amount=self.amount)
 
     def sources(self) -> Sources | None:
         """Return the other prompt or experiment, where there is one."""
@@ -223,6 +229,8 @@ class Project(Intervention):
         c + BᵀB (x − c).
     out : bool, default False
         Take the component away: x becomes x − BᵀB (x − c), which stands in the subspace where its centre stands.
+    amount : float, default 1
+        The share of the change that is carried out, from 0 to 1: x becomes x + amount (f(x) − x).
 
     References
     ----------
@@ -232,10 +240,12 @@ class Project(Intervention):
 
     on: Direction | Plane | Basis = field(validator=check_subspace, kw_only=True)
     out: bool = field(default=False, validator=check_flag, kw_only=True)
+    amount: float = field(default=1.0, converter=as_number, validator=check_share, kw_only=True)
 
     def operation(self) -> Operation:
         """Return the projection."""
-        return Operation(arithmetic.project_out if self.out else arithmetic.project_onto, _frame(self.on))
+        function = arithmetic.project_out if self.out else arithmetic.project_onto
+        return Operation(function, _frame(self.on), amount=self.amount)
 
 
 def _frame(on: Direction | Plane | Basis) -> dict[str, Floats]:

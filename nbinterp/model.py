@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from typing import TYPE_CHECKING, Any, Self, overload
 
@@ -12,8 +13,8 @@ from tqdm import tqdm
 
 from nbinterp.anatomy import ModelInfo
 from nbinterp.continuations import Continuation, Token
+from nbinterp.engine.collecting import Collection as Collection
 from nbinterp.engine.collecting import CollectionStopped as CollectionStopped
-from nbinterp.engine.collecting import collect
 from nbinterp.engine.dissect import dissect
 from nbinterp.engine.execute import Executor
 from nbinterp.engine.generation import GenerationStopped as GenerationStopped
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from nbinterp.engine.plan import Plan
     from nbinterp.engine.runs import Run
     from nbinterp.metrics import MetricLike
+    from nbinterp.operations import Intervention
     from nbinterp.sweeps import Make
 
 
@@ -254,13 +256,10 @@ class Model:
         ValueError, LookupError, TypeError
             For anything that cannot be done, before the model runs.
         """
-        if isinstance(experiments, str | Chat | Experiment):
-            one = experiments if isinstance(experiments, Experiment) else Experiment(experiments)
-            return self.run([one], progress=progress, cancel=cancel)[0]
-        bound = [experiment.on(self.info) for experiment in experiments]
-        plan = self._planned(bound)
-        runs = dict(self._runs(plan, progress, cancel))
-        return [self._result(e, experiment, runs) for e, experiment in enumerate(bound)]
+        bound = self._bound(_listed(experiments))
+        runs = dict(self._runs(self._planned(bound), progress, cancel))
+        results = [self._result(e, experiment, runs) for e, experiment in enumerate(bound)]
+        return results[0] if isinstance(experiments, str | Chat | Experiment) else results
 
     def plan(self, experiments: Experiment | Prompt | Sequence[Experiment]) -> Plan:
         """Return what `run` would do, and what that would cost, without running anything.
@@ -270,8 +269,10 @@ class Model:
         ValueError, LookupError, TypeError
             As `run`.
         """
-        given = [experiments] if isinstance(experiments, str | Chat | Experiment) else experiments
-        return self._planned([(e if isinstance(e, Experiment) else Experiment(e)).on(self.info) for e in given])
+        return self._planned(self._bound(_listed(experiments)))
+
+    def _bound(self, experiments: Iterable[Experiment]) -> list[Experiment]:
+        return [experiment.on(self.info) for experiment in experiments]
 
     def _planned(self, bound: Sequence[Experiment]) -> Plan:
         self._executor.refresh()
@@ -371,35 +372,60 @@ class Model:
         # a point that does nothing has no run of its own
         return np.where(np.isin(np.arange(len(bound)), _changed(plan)), values, untouched), untouched
 
+    @overload
     def generate(
         self,
-        experiment: Experiment | Prompt,
+        experiments: Experiment | Prompt,
         /,
         *,
+        top: int = ...,
+        progress: bool = ...,
+        cancel: Callable[[], bool] = ...,
+        **settings: Any,
+    ) -> Continuation: ...
+    @overload
+    def generate(
+        self,
+        experiments: Sequence[Experiment],
+        /,
+        *,
+        top: int = ...,
+        progress: bool = ...,
+        cancel: Callable[[], bool] = ...,
+        **settings: Any,
+    ) -> list[Continuation]: ...
+    def generate(
+        self,
+        experiments: Experiment | Prompt | Sequence[Experiment],
+        /,
+        *,
+        top: int = 0,
         progress: bool = False,
         cancel: Callable[[], bool] = lambda: False,
         **settings: Any,
-    ) -> Continuation:
-        """Let the model go on after its prompts, untouched and changed, both decoded in one batch.
+    ) -> Continuation | list[Continuation]:
+        """Let the model go on after its prompts, untouched and changed, all decoded in one batch.
 
         Interventions act at their `tokens` of the prompt, and at generated tokens that their `steps` hold.
 
         Parameters
         ----------
-        experiment : Experiment, str or Chat
-            What to run.
+        experiments : Experiment, str, Chat, or sequence of Experiment
+            What to run; of several that start from the same prompt, the untouched text is decoded once.
+        top : int
+            How many of the likeliest tokens to note at each step.
         progress : bool
             Whether to show how far it is.
         cancel : callable
             Asked after each token; True stops, and what is there is returned.
         **settings
             Fields of `nbinterp.Generation` (``max_new_tokens``, ``temperature``, ``top_k``, ``top_p``, ``seed``, ``stop``),
-            in place of the experiment's own.
+            in place of the experiments' own.
 
         Returns
         -------
-        Continuation
-            Texts, tokens, probabilities, and what the experiment reads at each step.
+        Continuation or list of Continuation
+            Texts, tokens, probabilities, and what the experiment reads at each step; in the order given.
 
         Raises
         ------
@@ -408,39 +434,71 @@ class Model:
         GenerationStopped
             When it was interrupted; its `partial` holds what is there.
         """
-        bound = self._speaking(experiment, settings)
-        said = Transcript(bound, tuple(self.tokens(p) for p in bound.prompts), self._tokenizer.own, self._vocabulary)
-        assert bound.generation is not None
+        one = isinstance(experiments, str | Chat | Experiment)
+        bound = self._speaking(experiments, top, settings)
+        own, vocabulary = self._tokenizer.own, self._vocabulary
+        transcripts = [
+            Transcript(e, experiment, tuple(self.tokens(p) for p in experiment.prompts), own, vocabulary)
+            for e, experiment in enumerate(bound)
+        ]
+
+        def written(finished: bool) -> Continuation | list[Continuation]:
+            texts = [transcript.continuation(finished) for transcript in transcripts]
+            return texts[0] if one else texts
+
+        steps = max((e.generation.max_new_tokens for e in bound if e.generation), default=0)
         try:
-            with _progress(progress, total=bound.generation.max_new_tokens, unit="token") as bar:
-                for spoken in generate(self._executor, self._tokenizer.own, self.tokens, [bound]):
-                    said.add(spoken)
+            with _progress(progress, total=steps, unit="token") as bar:
+                for spoken in generate(self._executor, own, self.tokens, bound, top):
+                    for transcript in transcripts:
+                        transcript.add(spoken)
                     bar.update(1)
                     if cancel():
-                        return said.continuation(finished=False)
+                        return written(finished=False)
         except KeyboardInterrupt:
-            partial = said.continuation(finished=False)
-            raise GenerationStopped("stopped; what was generated is in this exception's .partial.", partial) from None
-        return said.continuation(finished=True)
+            raise GenerationStopped(
+                "stopped; what was generated is in this exception's .partial.", written(finished=False)
+            ) from None
+        return written(finished=True)
 
-    def stream(self, experiment: Experiment | Prompt, /, **settings: Any) -> Iterator[Token]:
-        """Yield tokens as they are generated, untouched and changed ones in turn; see `generate`.
+    def stream(
+        self, experiments: Experiment | Prompt | Sequence[Experiment], /, *, top: int = 0, **settings: Any
+    ) -> Iterator[Token]:
+        """Yield tokens as they are generated, those of all rows of a step in turn, untouched before changed; see `generate`.
 
         Stop by not asking for more.
-        """
-        bound = self._speaking(experiment, settings)
-        for spoken in generate(self._executor, self._tokenizer.own, self.tokens, [bound]):
-            for one in spoken:
-                for _, prompt, changed in one.keys:
-                    text = self._vocabulary.tokens[one.id]
-                    yield Token(prompt, changed, one.step, one.id, text, float(np.exp(one.log_probability)))
 
-    def _speaking(self, experiment: Experiment | Prompt, settings: Mapping[str, Any]) -> Experiment:
-        given = experiment if isinstance(experiment, Experiment) else Experiment(experiment)
-        bound = with_settings(given, settings).on(self.info)
-        assert bound.generation is not None
-        for prompt in bound.prompts:
-            self._tokenizer.check_room(prompt, bound.generation.max_new_tokens)
+        Parameters
+        ----------
+        experiments : Experiment, str, Chat, or sequence of Experiment
+            What to run. Rows that cannot differ, such as the untouched ones of one prompt, are decoded once and yielded
+            for each experiment.
+        top : int
+            How many of the likeliest tokens each token brings with it.
+        **settings
+            As for `generate`.
+        """
+        bound = self._speaking(experiments, top, settings)
+        for spoken in generate(self._executor, self._tokenizer.own, self.tokens, bound, top):
+            for said in spoken:
+                text, alternatives = self._vocabulary.tokens[said.id], said.alternatives(self._vocabulary)
+                probability = math.exp(said.log_probability)
+                for experiment, prompt, changed in said.keys:
+                    yield Token(prompt, changed, said.step, said.id, text, probability, experiment, alternatives)
+
+    def _speaking(
+        self, experiments: Experiment | Prompt | Sequence[Experiment], top: object, settings: Mapping[str, Any]
+    ) -> list[Experiment]:
+        """Return experiments with their settings, bound and checked."""
+        if isinstance(top, bool) or not isinstance(top, int) or top < 0:
+            raise ValueError(
+                f"got top={top!r}; wanted how many of the likeliest tokens to note, a whole number from 0 up."
+            )
+        bound = self._bound([with_settings(experiment, settings) for experiment in _listed(experiments)])
+        for experiment in bound:
+            assert experiment.generation is not None
+            for prompt in experiment.prompts:
+                self._tokenizer.check_room(prompt, experiment.generation.max_new_tokens)
         return bound
 
     def _result(self, index: int, experiment: Experiment, runs: Mapping[Hashable, Run]) -> Result:
@@ -465,12 +523,13 @@ class Model:
         *,
         sites: str | Site | Sequence[str | Site],
         tokens: TokensLike = "last",
+        interventions: Intervention | Iterable[Intervention] = (),
         labels: pd.DataFrame | None = None,
         store: str | Path | None = None,
         progress: bool = True,
         cancel: Callable[[], bool] = lambda: False,
     ) -> Cloud:
-        """Collect activations of many prompts.
+        """Collect activations of many prompts, untouched or while interventions act.
 
         Prompts are sorted by length and run in batches of equal length, so that nothing is padded; nothing after the
         last site is computed.
@@ -483,10 +542,13 @@ class Model:
             Where to read; a component alone, ``"resid_post"``, is read at all layers.
         tokens : as in interventions
             At which tokens; each gives a row. ``"last"`` and ``"all"`` are always shorthands here.
+        interventions : Intervention or several, optional
+            What acts in every prompt; the cloud keeps them in `Cloud.interventions`.
         labels : DataFrame, optional
             Columns of your own, one line a prompt.
         store : path, optional
-            A Zarr folder to write to. A collection that was stopped or killed goes on where it was.
+            A Zarr folder to write to. A collection that was stopped or killed goes on where it was, with the same prompts,
+            sites, tokens, interventions and model.
         progress : bool
             Whether to show how far it is.
         cancel : callable
@@ -508,7 +570,53 @@ class Model:
         def bar(total: int, done: int) -> tqdm[Any]:
             return _progress(progress, total=total, initial=done)
 
-        return collect(self._executor, self.tokens, prompts, sites, tokens, labels, store, bar, cancel)
+        asked = self.collecting(
+            prompts, sites=sites, tokens=tokens, interventions=interventions, labels=labels, store=store
+        )
+        return asked.finish(bar, cancel)
+
+    def collecting(
+        self,
+        prompts: Sequence[str],
+        *,
+        sites: str | Site | Sequence[str | Site],
+        tokens: TokensLike = "last",
+        interventions: Intervention | Iterable[Intervention] = (),
+        labels: pd.DataFrame | None = None,
+        store: str | Path | None = None,
+    ) -> Collection:
+        """Begin what `collect` does, checked, and leave each of its batches to whoever iterates.
+
+        Parameters
+        ----------
+        prompts, sites, tokens, interventions, labels, store
+            As for `collect`.
+
+        Returns
+        -------
+        Collection
+            Each step of an iteration collects one batch and gives the number of its rows; ``done``, ``total``, ``cloud()``
+            and ``partial()`` say what is there.
+
+        Raises
+        ------
+        ValueError, LookupError
+            As `collect`.
+
+        Examples
+        --------
+        >>> collection = model.collecting(prompts, sites="resid_post.12")  # doctest: +SKIP
+        >>> for _ in collection:  # in a live channel: give way after each batch
+        ...     print(f"{collection.done} of {collection.total}")  # doctest: +SKIP
+        >>> cloud = collection.cloud()  # doctest: +SKIP
+        """
+        return Collection(self._executor, self.tokens, prompts, sites, tokens, labels, store, interventions)
+
+
+def _listed(experiments: Experiment | Prompt | Sequence[Experiment]) -> list[Experiment]:
+    """Return what is to be run as a list; a text or chat is an experiment that only asks."""
+    several = [experiments] if isinstance(experiments, str | Chat | Experiment) else experiments
+    return [one if isinstance(one, Experiment) else Experiment(one) for one in several]
 
 
 def _check_bound(size: object) -> None:

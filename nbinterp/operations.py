@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 from attrs import field, frozen
 
+from nbinterp import arithmetic
 from nbinterp.prompts import Chat, Prompt, as_prompt, as_prompts, prompt_to_json
 from nbinterp.sites import Site
 from nbinterp.spaces import (
@@ -27,6 +28,8 @@ from nbinterp.steps import Steps, select_steps
 from nbinterp.tokens import Positions, Span, TokenSelection, TokensLike, select_tokens
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nbinterp.anatomy import ModelInfo
 
 
@@ -116,6 +119,14 @@ def check_finite(act: Intervention, attribute: attrs.Attribute[Any], value: Any)
         raise ValueError(f"got {attribute.name}={value!r}; wanted a finite number.")
 
 
+def check_share(act: Intervention, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Refuse what is no number from 0 to 1."""
+    if not (isinstance(value, float) and 0 <= value <= 1):
+        raise ValueError(
+            f"got {attribute.name}={value!r} in {act._name}; wanted a number from 0 (nothing changes) to 1 (all of it)."
+        )
+
+
 def check_flag(act: Intervention, attribute: attrs.Attribute[Any], value: bool) -> None:
     """Refuse what is no truth value."""
     if not isinstance(value, bool):
@@ -150,11 +161,20 @@ class Operation:
         Array arguments; their last axis is ``n_features``.
     numbers : mapping of str to float or None
         Scalar arguments.
+    amount : float
+        The share of the change that is carried out: x becomes x + amount (f(x) − x).
     """
 
     function: Callable[..., Any]
     arrays: Mapping[str, Floats] = field(factory=dict)
     numbers: Mapping[str, float | None] = field(factory=dict)
+    amount: float = 1.0
+
+    def __call__(self, x: Tensor, arguments: Mapping[str, Tensor]) -> Tensor:
+        """Return what ``x [..., n_features]`` becomes, given the array arguments as tensors."""
+        changed: Tensor = self.function(x, **arguments, **self.numbers)
+        # the whole change is taken as it is: on the way from an infinite x there would be no number
+        return changed if self.amount == 1 else arithmetic.partly(x, changed, self.amount)
 
 
 @frozen

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from nbinterp import arithmetic
 from nbinterp.prompts import Chat, Prompt
 from nbinterp.snippets import Spot
 from nbinterp.tokens import Match, Positions, Regex, Role, Span, TokenSelection
@@ -228,7 +229,11 @@ class Script:
         arguments += [f"{name}={number_!r}" for name, number_ in operation.numbers.items()]
         if act.sources() is not None:
             arguments.append(f"value={value}_{number}")
-        call = f"{operation.function.__name__}({', '.join([spot.features(tokens), *arguments])})"
+        features = spot.features(tokens)
+        call = f"{operation.function.__name__}({', '.join([features, *arguments])})"
+        if operation.amount != 1:
+            self.functions[arithmetic.partly] = None
+            call = f"{arithmetic.partly.__name__}({features}, {call}, amount={operation.amount!r})"
         return [f"# {type(act).__name__} at {act.site}", spot.changed(tokens, call)]
 
     def _constant(self, name: str, number: int, array: Floats) -> str:

@@ -41,6 +41,16 @@ def test_put_puts_the_value_everywhere(seed, shape):
     np.testing.assert_array_equal(computed(arithmetic.put, x, value=x + 1), x + 1)
 
 
+@given(seeds, shapes, st.floats(0, 1))
+def test_partly_is_on_the_line_from_one_to_the_other_and_exact_at_its_ends(seed, shape, amount):
+    x, centre, _ = drawn(seed, shape)
+    changed = centre - 3 * x
+    result = computed(arithmetic.partly, x, changed=changed, amount=amount)
+    np.testing.assert_allclose(result, x + amount * (changed - x), atol=1e-12)
+    np.testing.assert_array_equal(computed(arithmetic.partly, x, changed=changed, amount=0.0), x)
+    np.testing.assert_array_equal(computed(arithmetic.partly, x, changed=changed, amount=1.0), changed)
+
+
 @given(seeds, shapes, factors)
 def test_steer_adds_the_direction(seed, shape, scale):
     x, direction, _ = drawn(seed, shape)
@@ -87,6 +97,9 @@ def test_projections_are_the_closed_forms_and_complete_one_another(seed, shape, 
     # a projection done twice is the projection
     np.testing.assert_allclose(computed(arithmetic.project_onto, onto, centre=centre, basis=basis), onto, atol=1e-12)
     np.testing.assert_allclose(computed(arithmetic.project_out, out, centre=centre, basis=basis), out, atol=1e-12)
+    # half of it taken away is the component scaled by one half
+    half = computed(arithmetic.scale_within, x, centre=centre, basis=basis, factor=0.5)
+    np.testing.assert_allclose(computed(arithmetic.partly, x, changed=out, amount=0.5), half, atol=1e-12)
     # taking a component away is scaling it by 0
     nought = computed(arithmetic.scale_within, x, centre=centre, basis=basis, factor=0.0)
     np.testing.assert_allclose(out, nought, atol=1e-12)
@@ -160,6 +173,7 @@ def test_the_dtype_stays(dtype):
     x = torch.randn(3, D, dtype=dtype)
     v, frame = torch.zeros(D, dtype=dtype), torch.eye(D, dtype=dtype)[:2]
     results = [
+        arithmetic.partly(x, arithmetic.put(x, v), 0.3),
         arithmetic.put(x, v),
         arithmetic.steer(x, v, 2.0),
         arithmetic.set_projection(x, frame[0], 2.0),

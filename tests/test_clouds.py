@@ -23,6 +23,8 @@ from nbinterp.anatomy import ModelInfo
 from nbinterp.clouds import Cloud, CloudWriter
 from nbinterp.clouds.store import RowFile, create_store, read_store
 from nbinterp.clouds.table import table_from_json, table_to_json
+from nbinterp.experiment import Experiment
+from nbinterp.interventions import Ablate, Patch, Steer
 from nbinterp.sites import Site
 
 MODEL = ModelInfo("tiny", "0123456789abcdef", "LlamaForCausalLM", 4, 3, 10, "model.layers")
@@ -324,12 +326,42 @@ class TestFolder:
     def test_a_newer_format_is_refused(self, cloud, tmp_path):
         cloud.save(tmp_path / "c")
         file = tmp_path / "c" / "zarr.json"
-        file.write_text(file.read_text().replace('"format": 1', '"format": 2'))
+        file.write_text(file.read_text().replace('"format": 2', '"format": 3'))
         text = (
-            f"got the cloud {tmp_path / 'c'} in format 2; this nbinterp reads up to 1: open it with a newer nbinterp."
+            f"got the cloud {tmp_path / 'c'} in format 3; this nbinterp reads up to 2: open it with a newer nbinterp."
         )
         with pytest.raises(ValueError, match=re.escape(text)):
             Cloud.open(tmp_path / "c")
+
+    def test_the_first_format_is_read(self, cloud, tmp_path):
+        cloud.save(tmp_path / "c")
+        file = tmp_path / "c" / "zarr.json"
+        group = json.loads(file.read_text())
+        group["attributes"]["nbinterp_cloud"]["format"] = 1
+        del group["attributes"]["nbinterp_cloud"]["interventions"]
+        file.write_text(json.dumps(group))
+        again = Cloud.open(tmp_path / "c")
+        np.testing.assert_array_equal(again["resid_post.1"].points, values(1))
+        assert again.interventions == ()
+
+    def test_what_acted_in_the_model_is_kept(self, cloud, tmp_path):
+        acts = (
+            Steer("resid_post.0", direction=[1, 2, 3], scale=0.1, tokens=-1),
+            Patch("resid_post.1", source=Experiment("a", Ablate("resid_post.0")), source_tokens=-1),
+        )
+        changed = replace(cloud, interventions=acts)
+        saved = changed.save(tmp_path / "c")
+        for one in (changed, saved, saved.save(tmp_path / "d")):
+            assert one.interventions == one["resid_post.1"].interventions == one.select([1]).interventions == acts
+            assert "changed  under Steer at resid_post.0, Patch at resid_post.1" in repr(one)
+        assert Cloud.concat([changed, saved]).interventions == acts
+        assert "changed" not in repr(cloud)
+        text = (
+            "got clouds collected untouched and under Steer at resid_post.0, Patch at resid_post.1; wanted the same "
+            "interventions in all, so that the cloud can say what acted: keep them apart."
+        )
+        with pytest.raises(ValueError, match=re.escape(text)):
+            Cloud.concat([cloud, changed])
 
     def test_lost_values_and_a_wrong_table_are_noticed(self, cloud, tmp_path):
         saved = cloud.save(tmp_path / "c")
@@ -423,7 +455,7 @@ class TestWriter:
         writer(path)
         text = (
             f"got the request 'other' for {path}, which was started for the request 'k' "
-            "(other prompts, sites, tokens or another model): choose another folder, or delete that one to start anew."
+            "(other prompts, sites, tokens, interventions or another model): choose another folder, or delete that one to start anew."
         )
         with pytest.raises(ValueError, match=re.escape(text)):
             writer(path, key="other")

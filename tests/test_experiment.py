@@ -144,6 +144,9 @@ def test_an_earlier_format_is_read():
     }
     wanted = Experiment("The capital of France is", Ablate("resid_post.1", tokens=-1), "resid_post.2")
     assert Experiment.from_json(json.dumps(old)) == wanted
+    # the second one had steps, switches and generations, and no amounts
+    old["interventions"][0] |= {"steps": None, "enabled": False, "resample": None, "seed": 0}
+    assert Experiment.from_json(json.dumps(old | {"nbinterp": 2, "generation": None})) == wanted.toggled(0)
 
 
 def test_an_experiment_can_hold_one_that_holds_one(info):
@@ -240,12 +243,12 @@ def test_the_fingerprint_tells_experiments_apart():
         (
             lambda: Experiment.from_json("{}"),
             ValueError,
-            "got JSON that is not an nbinterp experiment of format 1 to 2; wanted what Experiment.to_json() wrote.",
+            "got JSON that is not an nbinterp experiment of format 1 to 3; wanted what Experiment.to_json() wrote.",
         ),
         (
-            lambda: Experiment.from_json('{"nbinterp": 3}'),
+            lambda: Experiment.from_json('{"nbinterp": 4}'),
             ValueError,
-            "got JSON that is not an nbinterp experiment of format 1 to 2; wanted what Experiment.to_json() wrote.",
+            "got JSON that is not an nbinterp experiment of format 1 to 3; wanted what Experiment.to_json() wrote.",
         ),
         (
             lambda: Experiment.from_json('{"nbinterp": 2, "prompts": ["a"], "read": []}'),

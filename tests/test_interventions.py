@@ -3,6 +3,7 @@ import json
 import attrs
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,23 +35,23 @@ def interventions(draw):
     loop = Loop(site, None, vector, vector[None], vector[None] + 1)
     plane = Plane(site, None, vector, np.eye(3)[:2])
     on = draw(st.sampled_from([plane, Basis(site, None, vector, np.eye(3)), Direction(site, None, vector + 11)]))
-    number, others = draw(finite), draw(st.lists(prompts, min_size=1, max_size=3))
+    number, share, others = draw(finite), draw(st.floats(0, 1)), draw(st.lists(prompts, min_size=1, max_size=3))
     act = draw(
         st.sampled_from(
             [
                 Ablate(site),
-                Ablate(site, mean=vector),
+                Ablate(site, mean=vector, amount=share),
                 Ablate(site, mean=others),
                 Ablate(site, resample=others, seed=draw(st.integers(0, 9))),
                 Patch(site, source=others[0], source_tokens=draw(selections.filter(lambda s: s != Positions(())))),
                 Patch(site, source=Experiment(others[0], Steer(site, direction=vector), site), source_tokens=-1),
-                Patch(site, source=vector),
+                Patch(site, source=vector, amount=share),
                 Patch(site, source=np.stack([vector, vector])),
                 Steer(site, direction=vector, scale=number),
                 Steer(site, direction=vector + 11, to=number),
                 Scale(site, number),
                 Scale(site, number, on=on),
-                Project(site, on=on, out=draw(st.booleans())),
+                Project(site, on=on, out=draw(st.booleans()), amount=share),
                 Rotate(site, on=loop, to=number, start=draw(st.none() | finite)),
                 Rotate(site, on=plane, by=number),
             ]
@@ -81,7 +82,7 @@ def test_an_earlier_format_is_read():
     old = {"kind": "Patch", "site": "resid_post.1", "tokens": [-1], "source": "a", "source_tokens": None}
     assert intervention_from_json(old) == Patch("resid_post.1", source="a", tokens=-1)
     old = {"kind": "Ablate", "site": "resid_post.1", "tokens": {"text": "a", "nth": None}, "mean": None}
-    assert intervention_from_json(old) == Ablate("resid_post.1", tokens="a")
+    assert intervention_from_json(old) == Ablate("resid_post.1", tokens="a", amount=1)
 
 
 def test_by_default_an_intervention_acts_at_all_tokens_of_the_prompt_and_no_step():
@@ -128,6 +129,40 @@ def test_what_an_intervention_computes(act, function, arrays, numbers):
     assert operation.arrays.keys() == arrays.keys()
     for name, array in arrays.items():
         np.testing.assert_allclose(operation.arrays[name], array)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        Ablate("z.1"),
+        Ablate("z.1", mean=[1, 2, 3]),
+        Ablate("z.1", mean="a"),
+        Ablate("z.1", resample="a"),
+        Patch("z.1", source=[1, 2, 3]),
+        Patch("z.1", source=np.eye(3)[:2]),
+        Patch("z.1", source="a"),
+        Project("resid_post.1", on=PLANE),
+        Project("resid_post.1", on=PLANE, out=True),
+    ],
+)
+def test_a_share_of_a_change_lies_on_the_way_to_it(act):
+    x = np.array([[4.0, -2.0, 1.0], [0.3, 0.1, 1e9]])
+
+    def becomes(x, amount):
+        operation = attrs.evolve(act, amount=amount).operation()
+        arrays = {"value": np.full(3, 7.0)} if act.sources() else operation.arrays
+        tensors = {name: torch.tensor(array, dtype=torch.float64) for name, array in arrays.items()}
+        whole = operation.function(torch.tensor(x), **tensors).numpy()
+        return operation(torch.tensor(x), tensors).numpy(), whole
+
+    for amount in (0.0, 0.25, 0.5, 0.9, 1.0):
+        got, whole = becomes(x, amount)
+        np.testing.assert_allclose(got, x + amount * (whole - x), rtol=1e-12, atol=1e-6)
+        if amount in (0, 1):
+            np.testing.assert_array_equal(got, whole if amount else x)
+    # all of a change is the change also where the way to it cannot be measured
+    got, whole = becomes(np.where(x == 4, np.inf, x), 1)
+    np.testing.assert_array_equal(got, whole)
 
 
 EXPERIMENT = Experiment("b", Ablate("mlp_out.0"))
@@ -244,6 +279,21 @@ def test_given_activations_keep_their_place(info):
         ),
         (lambda: Steer("z.1", direction=[1], scale="2"), ValueError, "got scale='2'; wanted a finite number."),
         (lambda: Steer("z.1", direction=[1], scale=np.inf), ValueError, "got scale=inf; wanted a finite number."),
+        (
+            lambda: Ablate("z.1", amount=1.5),
+            ValueError,
+            "got amount=1.5 in an Ablate; wanted a number from 0 (nothing changes) to 1 (all of it).",
+        ),
+        (
+            lambda: Patch("z.1", source="a", amount=float("nan")),
+            ValueError,
+            "got amount=nan in a Patch; wanted a number from 0 (nothing changes) to 1 (all of it).",
+        ),
+        (
+            lambda: Project("resid_post.1", on=PLANE, amount="half"),
+            ValueError,
+            "got amount='half' in a Project; wanted a number from 0 (nothing changes) to 1 (all of it).",
+        ),
         (lambda: Scale("z.1", float("nan")), ValueError, "got factor=nan; wanted a finite number."),
         (
             lambda: Scale("z.1", 2.0, on=[1, 2]),

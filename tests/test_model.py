@@ -213,12 +213,110 @@ def test_a_cloud_is_what_runs_read(small, tokens):
         assert len(cloud) == sum(len(small.tokens(p)) for p in PROMPTS)
 
 
+def stack(model):
+    """Interventions of many kinds, which change, and take from, what is read early and late."""
+    v = np.random.default_rng(0).normal(size=model.info.d_model)
+    inner = nb.Experiment(PROMPTS[1], nb.Steer("resid_post.0", direction=v, tokens=1))
+    acts = [
+        nb.Ablate("resid_post.2", tokens=-1, amount=0.5),
+        nb.Steer("resid_post.0", direction=v, scale=2.0, tokens=-1),
+        nb.Ablate("z.1.2"),
+        nb.Patch("mlp_out.1", source=PROMPTS[0], tokens=-1, source_tokens=2),
+        nb.Patch("attn_out.2", source=inner, tokens=0, source_tokens=-1, amount=0.7),
+        nb.Ablate("attn_out.1", mean=PROMPTS, tokens=-1),
+        nb.Ablate("mlp_out.2", resample=PROMPTS, seed=3),
+        nb.Scale("pattern.2.1", 0.5),
+        nb.Ablate("resid_post.1", enabled=False),
+        nb.Ablate("mlp_out.3"),
+        nb.Scale("logits", 2.0),
+    ]
+    return [act for act in acts if act.site.component in model.info.anatomy.places]
+
+
+def test_a_cloud_under_interventions_is_what_changed_runs_read(small):
+    acts, sites = stack(small), ["resid_post.0", "resid_post.2", "z.1", "z.1.3", "v.2", "mlp_out.2", "resid_pre.1"]
+    cloud = small.collect(PROMPTS, sites=sites, tokens="all", interventions=acts, progress=False)
+    untouched = small.collect(PROMPTS, sites=sites, tokens="all", progress=False)
+    results = small.run([nb.Experiment(p, acts, read=sites) for p in PROMPTS])
+    for site in cloud.sites:
+        expected = np.concatenate([r.activations[site][0].reshape(len(r.activations[site][0]), -1) for r in results])
+        np.testing.assert_allclose(cloud[site].points, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+    assert np.abs(cloud["resid_post.2"].points - untouched["resid_post.2"].points).max() > 1e-2
+    np.testing.assert_allclose(cloud["resid_pre.1"].points, cloud["resid_post.0"].points, rtol=1e-5)
+    pd.testing.assert_frame_equal(cloud.table, untouched.table)
+    assert cloud.interventions == tuple(act.bound(small.info) for act in acts if act.enabled)
+    assert untouched.interventions == ()
+
+
+def test_nothing_after_the_last_site_is_computed_under_interventions_either(small, monkeypatch):
+    ran = []
+    for layer in range(4):
+        path = small.info.event(nb.Site("mlp_post", layer))[0]
+        module = small.nnsight._module.get_submodule(path)
+        monkeypatch.setattr(module, "forward", lambda *a, n=layer, f=module.forward, **k: ran.append(n) or f(*a, **k))
+    acts = [nb.Ablate("resid_post.0", tokens=-1), nb.Ablate("resid_post.3", tokens=-1)]
+    small.collect(PROMPTS[:1], sites="resid_post.1", interventions=acts, progress=False)
+    assert ran == [0, 1]
+
+
+def test_what_is_taken_from_another_run_is_run_once(small, monkeypatch):
+    read, asked = small._executor.read, []
+    monkeypatch.setattr(small._executor, "read", lambda prompts, *rest: asked.extend(prompts) or read(prompts, *rest))
+    act = nb.Patch("resid_post.0", source="It is so", tokens=-1, source_tokens=-1)
+    small.collect(PROMPTS, sites="resid_post.1", interventions=act, progress=False)
+    assert len(asked) == len(PROMPTS) + 1
+
+
+def test_a_collection_goes_on_only_under_the_same_interventions(small, tmp_path):
+    store, act = tmp_path / "cloud.zarr", nb.Ablate("resid_post.0", tokens=-1)
+    arguments = {"sites": "resid_post.1", "store": store, "progress": False}
+    with pytest.raises(nb.CollectionStopped) as stopped:
+        small.collect(PROMPTS, interventions=act, cancel=lambda: True, **arguments)
+    assert stopped.value.partial.interventions == (act,)
+    for others in ((), nb.Ablate("resid_post.0", tokens=-1, amount=0.5)):
+        with pytest.raises(
+            ValueError, match=r"\(other prompts, sites, tokens, interventions or another model\): choose another folder"
+        ):
+            small.collect(PROMPTS, interventions=others, **arguments)
+    # what is disabled does nothing, and so is no other request
+    cloud = small.collect(PROMPTS, interventions=[act, nb.Ablate("resid_post.0", enabled=False)], **arguments)
+    assert cloud.interventions == nb.Cloud.open(store).interventions == (act,)
+    again = small.collect(PROMPTS, sites="resid_post.1", interventions=act, progress=False)
+    np.testing.assert_array_equal(cloud.points, again.points)
+
+
+def test_a_collection_can_be_taken_batch_by_batch(small):
+    act = nb.Ablate("resid_post.0", tokens=-1)
+    collection = small.collecting(PROMPTS, sites="resid_post.1", tokens="all", interventions=act)
+    whole = small.collect(PROMPTS, sites="resid_post.1", tokens="all", interventions=act, progress=False)
+    assert (collection.done, collection.total) == (0, len(whole))
+    first = next(iter(collection))
+    assert 0 < first == collection.done == len(collection.partial()) < collection.total
+    with pytest.raises(ValueError, match="rows so far: collect the rest"):
+        collection.cloud()
+    rest = list(collection)
+    assert sum(rest) == collection.total - first
+    assert len(rest) > 1
+    np.testing.assert_array_equal(collection.cloud().points, whole.points)
+
+
+def test_tokens_that_a_function_chooses_cannot_be_kept_in_a_store(small, tmp_path):
+    act = nb.Ablate("resid_post.0", tokens=lambda tokens: [len(tokens) - 1])
+    arguments = {"sites": "resid_post.1", "progress": False}
+    cloud = small.collect(PROMPTS, interventions=act, **arguments)
+    plain = small.collect(PROMPTS, interventions=nb.Ablate("resid_post.0", tokens=-1), **arguments)
+    np.testing.assert_array_equal(cloud.points, plain.points)
+    with pytest.raises(TypeError, match="function"):
+        small.collect(PROMPTS, interventions=act, store=tmp_path / "cloud.zarr", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_collection_that_is_cancelled_goes_on_where_it_was(small, tmp_path, monkeypatch):
     store = tmp_path / "cloud.zarr"
     reads = []
     read = small._executor.read
     monkeypatch.setattr(
-        small._executor, "read", lambda prompts, sites: reads.append(len(prompts)) or read(prompts, sites)
+        small._executor, "read", lambda prompts, *rest: reads.append(len(prompts)) or read(prompts, *rest)
     )
     asked = iter([False, False, True])
     with pytest.raises(
@@ -236,11 +334,11 @@ def test_an_interrupt_keeps_what_was_collected(small, monkeypatch):
     read = small._executor.read
     calls = []
 
-    def interrupted(prompts, sites):
+    def interrupted(*asked):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return read(prompts, sites)
+        return read(*asked)
 
     monkeypatch.setattr(small._executor, "read", interrupted)
     with pytest.raises(KeyboardInterrupt, match="give store= to be able to go on") as caught:
@@ -265,6 +363,21 @@ def test_an_interrupt_keeps_what_was_collected(small, monkeypatch):
             {"labels": pd.DataFrame({"token": list("abcde")})},
             ValueError,
             "got labels with the columns ['token'], which every cloud has itself; rename them.",
+        ),
+        (
+            {"interventions": nb.Ablate("resid_post.9")},
+            ValueError,
+            "got layer 9 in 'resid_post.9'; {name} has 4 layers: choose 0 to 3.",
+        ),
+        (
+            {"interventions": "Ablate"},
+            TypeError,
+            "got an intervention of type str; wanted for example nb.Steer(…).",
+        ),
+        (
+            {"interventions": nb.Ablate("resid_post.1", tokens=4)},
+            LookupError,
+            "got token index 4, but the prompt 'Yes' has 1 tokens: choose from -1 to 0 (0:'Yes').",
         ),
         (
             {"tokens": " March"},
@@ -320,7 +433,9 @@ print(torch.get_num_threads())
 
 
 @pytest.mark.slow
-def test_in_a_notebook_a_core_is_left_to_the_page_and_in_a_script_none():
+def test_in_a_notebook_a_core_is_left_to_the_page_and_in_a_script_none(monkeypatch):
+    # what this run of the tests was told is not what a user's process is told
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     cores = len(os.sched_getaffinity(0))
     script = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=True)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(THREADS)])

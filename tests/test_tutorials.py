@@ -49,7 +49,7 @@ CIRCLE_OF_MONTHS = [
         "(lambda f: all(f.loc[(((f[['umap1', 'umap2']] - r[['umap1', 'umap2']].astype(float)) ** 2).sum(axis=1)).nsmallest(15).index, 'month']"
         ".eq(r['month']).all() for _, r in f.iterrows()))(atlas.rows)",
     ),
-    ("What is selected there is selected here.", "len(atlas.selection) == 180"),
+    ("What is selected there is selected here.", "len(atlas.selected) == 180"),
     ("Untouched, the model says *April*.", "model.run(dial.spec['prompt']).said() == (' April',)"),
     (
         "Turn the hand to July, and it says *August*, although the text still says March.",

@@ -28,7 +28,7 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """
     if len(frame) > MAX_ROWS:
         raise ValueError(
-            f"got {len(frame)} rows to draw; a chart holds at most {MAX_ROWS}: select fewer, for example with frame.sample({MAX_ROWS})."
+            f"got {len(frame)} rows to draw; a chart holds at most {MAX_ROWS}: draw them with nb.scatter(frame, x, y), or fewer with frame.sample({MAX_ROWS})."
         )
     return [{str(name): _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from nbinterp.anatomy import ModelInfo
+    from nbinterp.operations import Intervention
     from nbinterp.spaces import Floats
 
 
@@ -47,12 +48,15 @@ class Cloud:
         The model that they come from.
     path : Path, optional
         The folder that the numbers are read from; None in memory.
+    interventions : tuple of Intervention
+        What acted in the model when they were collected.
     """
 
     _values: xr.Dataset
     _table: pd.DataFrame
     model: ModelInfo
     path: Path | None = None
+    interventions: tuple[Intervention, ...] = ()
     _rows: NDArray[np.intp] | None = None  # of the folder; None for all
 
     @classmethod
@@ -103,13 +107,19 @@ class Cloud:
         return cls.of_rows(rows, standard_table(table, n_rows), model)
 
     @classmethod
-    def of_rows(cls, rows: Mapping[Site, NDArray[np.float32]], table: pd.DataFrame, model: ModelInfo) -> Cloud:
+    def of_rows(
+        cls,
+        rows: Mapping[Site, NDArray[np.float32]],
+        table: pd.DataFrame,
+        model: ModelInfo,
+        interventions: tuple[Intervention, ...] = (),
+    ) -> Cloud:
         """Make a cloud in memory of rows and a table that are checked already, without a copy."""
         views = {str(site): values.view() for site, values in rows.items()}
         for view in views.values():
             view.setflags(write=False)
         arrays = {name: (("row", feature_axis(view.shape[1], model)), view) for name, view in views.items()}
-        return cls(xr.Dataset(arrays), table, model)
+        return cls(xr.Dataset(arrays), table, model, interventions=interventions)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, partial: bool = False) -> Cloud:
@@ -140,7 +150,7 @@ class Cloud:
             info.path, engine="zarr", consolidated=False, zarr_format=3, chunks=None, mask_and_scale=False, cache=False
         )
         names = [str(site) for site in info.sites]
-        cloud = cls(values[names].drop_attrs(), info.table(), info.model, info.path)
+        cloud = cls(values[names].drop_attrs(), info.table(), info.model, info.path, info.interventions)
         return cloud if done.all() else cloud.select(done)
 
     def save(self, path: str | os.PathLike[str]) -> Cloud:
@@ -154,7 +164,9 @@ class Cloud:
         target = Path(path).expanduser()
         with new_folder(target) as folder:
             widths = {site: self._values[str(site)].shape[1] for site in self.sites}
-            store = create_store(folder, widths=widths, model=self.model, table=self._table)
+            store = create_store(
+                folder, widths=widths, model=self.model, table=self._table, interventions=self.interventions
+            )
             for site in self.sites:
                 rows = store.rows(site)
                 for block in np.array_split(np.arange(len(self)), max(1, len(self) // 1000)):
@@ -171,7 +183,7 @@ class Cloud:
         Raises
         ------
         ValueError
-            When there is none, or models, sites or columns differ.
+            When there is none, or models, interventions, sites or columns differ.
         """
         if not clouds:
             raise ValueError("got no clouds to concatenate; give at least one.")
@@ -180,6 +192,11 @@ class Cloud:
             if cloud.model.revision != first.model.revision:
                 raise ValueError(
                     f"got clouds of the models {first.model} and {cloud.model}; wanted one model: collect both in it."
+                )
+            if cloud.interventions != first.interventions:
+                raise ValueError(
+                    f"got clouds collected {first._under} and {cloud._under}; wanted the same interventions in all, so that the "
+                    "cloud can say what acted: keep them apart."
                 )
             for what, one, other in (
                 ("sites", sorted(map(str, first.sites)), sorted(map(str, cloud.sites))),
@@ -195,7 +212,7 @@ class Cloud:
             tables.append(table.assign(prompt=codes + start if len(clouds) > 1 else table["prompt"]))
             start += len(prompts)
         rows = {site: np.concatenate([cloud._read(site) for cloud in clouds]) for site in first.sites}
-        return Cloud.of_rows(rows, pd.concat(tables, ignore_index=True), first.model)
+        return Cloud.of_rows(rows, pd.concat(tables, ignore_index=True), first.model, first.interventions)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -335,9 +352,15 @@ class Cloud:
             ),
             ("sites", self._listing()),
             ("model", str(self.model)),
+            *([("changed", self._under)] if self.interventions else []),
             ("columns", ", ".join(self._columns())),
             ("lives", "in memory" if self.path is None else f"in {self.path}"),
         ]
+
+    @property
+    def _under(self) -> str:
+        acts = ", ".join(f"{type(act).__name__} at {act.site}" for act in self.interventions)
+        return f"under {acts}" if acts else "untouched"
 
     def _columns(self) -> list[str]:
         return [str(name) for name in self._table.columns]

@@ -23,6 +23,8 @@ import zarr
 
 from nbinterp.anatomy import ModelInfo
 from nbinterp.clouds.table import table_from_json, table_to_json
+from nbinterp.experiment import Experiment
+from nbinterp.interventions import intervention_from_json
 from nbinterp.sites import Site
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-FORMAT = 1
+    from nbinterp.operations import Intervention
+
+FORMAT = 2
 """Version of the folder's layout; a reader refuses a newer one."""
 
 CHUNK_BYTES = 4 * 2**20
@@ -99,6 +103,8 @@ class StoreInfo:
         The fingerprint of the request that it was started for; empty for a saved cloud.
     n_rows : int
         Number of rows, written or not.
+    interventions : tuple of Intervention
+        What acted in the model.
     """
 
     path: Path
@@ -106,6 +112,7 @@ class StoreInfo:
     model: ModelInfo
     key: str
     n_rows: int
+    interventions: tuple[Intervention, ...] = ()
 
     def table(self) -> pd.DataFrame:
         """Read the table; ValueError when it does not fit the arrays."""
@@ -187,12 +194,24 @@ class RowFile:
 
 
 def create_store(
-    folder: Path, *, widths: Mapping[Site, int], model: ModelInfo, table: pd.DataFrame, key: str = ""
+    folder: Path,
+    *,
+    widths: Mapping[Site, int],
+    model: ModelInfo,
+    table: pd.DataFrame,
+    key: str = "",
+    interventions: tuple[Intervention, ...] = (),
 ) -> StoreInfo:
     """Lay out an empty store in an existing folder: one array a site, as wide as is said, none of its rows written."""
     n_rows = len(table)
-    info = StoreInfo(folder, tuple(widths), model, key, n_rows)
-    description = {"format": FORMAT, "sites": [str(s) for s in widths], "model": model.to_json(), "key": key}
+    info = StoreInfo(folder, tuple(widths), model, key, n_rows, interventions)
+    description = {
+        "format": FORMAT,
+        "sites": [str(s) for s in widths],
+        "model": model.to_json(),
+        "key": key,
+        "interventions": [act.to_json() for act in interventions],
+    }
     zarr.create_group(folder, zarr_format=3, attributes={_ATTRIBUTE: description})
     for site, width in widths.items():
         size = chunk_rows(n_rows, width)
@@ -244,7 +263,9 @@ def read_store(path: Path) -> StoreInfo:
         )
     sites = tuple(Site.of(site) for site in description["sites"])
     n_rows = int(zarr.open_array(path / _DONE, mode="r").shape[0])
-    return StoreInfo(path, sites, ModelInfo(**description["model"]), description["key"], n_rows)
+    # the first format had no interventions
+    acts = [intervention_from_json(act, Experiment.from_json_value) for act in description.get("interventions", ())]
+    return StoreInfo(path, sites, ModelInfo(**description["model"]), description["key"], n_rows, tuple(acts))
 
 
 @contextmanager

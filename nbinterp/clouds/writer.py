@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from nbinterp.anatomy import ModelInfo
+    from nbinterp.operations import Intervention
 
 
 class CloudWriter:
@@ -41,7 +42,10 @@ class CloudWriter:
     store : path, optional
         The folder to write to, made if absent; None writes to memory.
     key : str
-        A fingerprint of the request: its prompts, sites, tokens and model. A folder goes on only under its own key.
+        A fingerprint of the request: its prompts, sites, tokens, interventions and model. A folder goes on only under its
+        own key.
+    interventions : tuple of Intervention
+        What acts in the model.
 
     Raises
     ------
@@ -58,10 +62,12 @@ class CloudWriter:
         store: str | os.PathLike[str] | None = None,
         *,
         key: str,
+        interventions: tuple[Intervention, ...] = (),
     ) -> None:
         self.sites = tuple(Site.of(site) for site in sites)
         self.model = model
         self.key = key
+        self.interventions = interventions
         if not self.sites or len(set(self.sites)) != len(self.sites):
             raise ValueError(
                 f"got the sites [{', '.join(map(str, self.sites))}] to write; wanted at least one, none of them twice."
@@ -82,13 +88,20 @@ class CloudWriter:
     def _open(self, path: Path) -> StoreInfo:
         if not path.exists():
             with new_folder(path) as folder:
-                create_store(folder, widths=self._widths, model=self.model, table=self._table, key=self.key)
+                create_store(
+                    folder,
+                    widths=self._widths,
+                    model=self.model,
+                    table=self._table,
+                    key=self.key,
+                    interventions=self.interventions,
+                )
             return read_store(path)
         info = read_store(path)
         if info.key != self.key:
             raise ValueError(
                 f"got the request {self.key!r} for {path}, which was started for the request {info.key!r} "
-                "(other prompts, sites, tokens or another model): choose another folder, or delete that one to start anew."
+                "(other prompts, sites, tokens, interventions or another model): choose another folder, or delete that one to start anew."
             )
         if info.n_rows != len(self._table) or info.sites != self.sites:
             raise ValueError(
@@ -170,5 +183,5 @@ class CloudWriter:
         if self._store is not None:
             return Cloud.open(self._store.path, partial=True)
         rows = {site: values for site, values in self._rows.items() if isinstance(values, np.ndarray)}
-        cloud = Cloud.of_rows(rows, self._table, self.model)
+        cloud = Cloud.of_rows(rows, self._table, self.model, self.interventions)
         return cloud if self._done.all() else cloud.select(self._done)

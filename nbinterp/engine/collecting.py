@@ -11,18 +11,22 @@ import pandas as pd
 
 from nbinterp.clouds import Cloud, CloudWriter
 from nbinterp.engine.batching import equal_batches
+from nbinterp.engine.planning import prompt_edits
+from nbinterp.engine.tensors import Change
+from nbinterp.experiment import Experiment
 from nbinterp.sites import COMPONENTS, UNLAYERED, Site
 from nbinterp.tokens import SHORTHANDS, select_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from tqdm import tqdm
 
     from nbinterp.anatomy import ModelInfo
-    from nbinterp.engine.execute import Executor
-    from nbinterp.prompts import TokenizedPrompt
+    from nbinterp.engine.execute import Executor, SourceReads
+    from nbinterp.operations import Intervention
+    from nbinterp.prompts import Prompt, TokenizedPrompt
     from nbinterp.tokens import TokensLike
 
 
@@ -42,61 +46,131 @@ class CollectionStopped(KeyboardInterrupt):
         self.partial = partial
 
 
-def collect(
-    executor: Executor,
-    tokens: Callable[[str], TokenizedPrompt],
-    texts: Sequence[str],
-    sites: str | Site | Sequence[str | Site],
-    at: TokensLike,
-    labels: pd.DataFrame | None,
-    store: str | Path | None,
-    progress: Callable[[int, int], tqdm[None]],
-    cancel: Callable[[], bool],
-) -> Cloud:
-    """Collect; see `nbinterp.model.Model.collect`. `progress` makes a bar from the number of rows and how many are done."""
-    sites = _sites(sites, executor.info)
-    if isinstance(texts, str) or not len(texts):
-        raise ValueError(f"got prompts={texts!r}; wanted a list of at least one text.")
-    if labels is not None and len(labels) != len(texts):
-        raise ValueError(
-            f"got labels with {len(labels)} lines for {len(texts)} prompts; wanted one line a prompt, in the same order."
-        )
-    # over many texts a shorthand is never the word: some text will hold it
-    selection = select_tokens(SHORTHANDS.get(at, at) if isinstance(at, str) else at)
-    prompts = [tokens(text) for text in texts]
-    positions = [selection.resolve(prompt) for prompt in prompts]
-    table = _rows_table(prompts, positions, labels)
-    first_row = np.cumsum([0, *map(len, positions)])
-    key = hashlib.sha256(
-        json.dumps([[p.ids for p in prompts], positions, [str(s) for s in sites], executor.info.revision]).encode()
-    ).hexdigest()
-    writer = CloudWriter(len(table), sites, executor.info, table, store=store, key=key)
-    missing = set(writer.missing.tolist())
-    todo = [i for i in range(len(prompts)) if not missing.isdisjoint(range(first_row[i], first_row[i + 1]))]
-    with progress(len(table), len(table) - len(missing)) as bar:
-        try:
-            for batch in equal_batches(
-                todo, lambda i: len(prompts[i]), lambda group: executor.sizes.rows_of(len(prompts[group[0]]), sites)
-            ):
-                if cancel():
-                    raise KeyboardInterrupt
-                states = executor.read([prompts[i] for i in batch], sites)
-                rows = np.concatenate([np.arange(first_row[i], first_row[i + 1]) for i in batch])
-                chosen = (
-                    np.repeat(np.arange(len(batch)), [len(positions[i]) for i in batch]),
-                    np.concatenate([positions[i] for i in batch]),
+class Collection:
+    """A collection that is under way: each step of an iteration over it collects one batch.
+
+    Made by `Model.collecting`. It may be left between two batches and iterated again.
+
+    Parameters
+    ----------
+    executor : Executor
+        The model.
+    tokens : callable
+        Tokenises a prompt.
+    texts, sites, at, labels, store, interventions
+        As `Model.collect` has them; `at` is its `tokens`.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        tokens: Callable[[Prompt], TokenizedPrompt],
+        texts: Sequence[str],
+        sites: str | Site | Sequence[str | Site],
+        at: TokensLike,
+        labels: pd.DataFrame | None,
+        store: str | Path | None,
+        interventions: Intervention | Iterable[Intervention],
+    ) -> None:
+        if isinstance(texts, str) or not len(texts):
+            raise ValueError(f"got prompts={texts!r}; wanted a list of at least one text.")
+        if labels is not None and len(labels) != len(texts):
+            raise ValueError(
+                f"got labels with {len(labels)} lines for {len(texts)} prompts; wanted one line a prompt, in the same order."
+            )
+        info = executor.info
+        self._executor, self._tokens = executor, tokens
+        self._sites = _sites(sites, info)
+        # what an experiment takes for interventions, a collection takes; those that are disabled do nothing in it
+        acts = tuple(act.bound(info) for act in Experiment(texts[0], interventions).active)
+        # over many texts a shorthand is never the word: some text will hold it
+        selection = select_tokens(SHORTHANDS.get(at, at) if isinstance(at, str) else at)
+        self._prompts = [tokens(text) for text in texts]
+        self._positions = [selection.resolve(prompt) for prompt in self._prompts]
+        self._edits = [prompt_edits(acts, prompt, tokens, info) for prompt in self._prompts]
+        self._sources: SourceReads = {}
+        table = _rows_table(self._prompts, self._positions, labels)
+        self._first_row = np.cumsum([0, *map(len, self._positions)])
+        self._store = store
+        self._writer = CloudWriter(len(table), self._sites, info, table, store, key=self._key(acts), interventions=acts)
+        self.total = len(table)
+
+    def _key(self, acts: Sequence[Intervention]) -> str:
+        if self._store is None:
+            return ""
+        prompts, sites = [p.ids for p in self._prompts], [str(site) for site in self._sites]
+        asked: list[object] = [prompts, self._positions, sites, self._executor.info.revision]
+        # without interventions, as it was before there were any: collections of then go on
+        asked += [[act.to_json() for act in acts]] if acts else []
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+    @property
+    def done(self) -> int:
+        """How many of the `total` rows are there."""
+        return self.total - len(self._writer.missing)
+
+    def __iter__(self) -> Iterator[int]:
+        """Collect batch by batch; yield after each how many rows it had."""
+        for batch in self._batches():
+            yield self._collect(batch)
+
+    def finish(self, progress: Callable[[int, int], tqdm[None]], cancel: Callable[[], bool]) -> Cloud:
+        """Collect all that is missing; see `Model.collect`. `progress` makes a bar from the number of rows and how many are done."""
+        with progress(self.total, self.done) as bar:
+            try:
+                for batch in self._batches():
+                    if cancel():
+                        raise KeyboardInterrupt
+                    bar.update(self._collect(batch))
+            except KeyboardInterrupt:
+                on = (
+                    "give store= to be able to go on"
+                    if self._store is None
+                    else "call collect again with the same store to go on"
                 )
-                values = {site: state[chosen].float().cpu().numpy() for site, state in zip(sites, states, strict=True)}
-                writer.write(rows, values)
-                bar.update(len(rows))
-        except KeyboardInterrupt:
-            done = len(table) - len(writer.missing)
-            goes_on = "call collect again with the same store to go on" if store else "give store= to be able to go on"
-            raise CollectionStopped(
-                f"stopped after {done} of {len(table)} rows, which are in this exception's .partial; {goes_on}.",
-                writer.partial(),
-            ) from None
-    return writer.cloud()
+                raise CollectionStopped(
+                    f"stopped after {self.done} of {self.total} rows, which are in this exception's .partial; {on}.",
+                    self._writer.partial(),
+                ) from None
+        return self.cloud()
+
+    def cloud(self) -> Cloud:
+        """Return the finished cloud; ValueError while rows are missing."""
+        return self._writer.cloud()
+
+    def partial(self) -> Cloud:
+        """Return the cloud of the rows that are there."""
+        return self._writer.partial()
+
+    def _batches(self) -> Iterator[list[int]]:
+        """Yield the prompts of which rows are missing, in batches of equal length."""
+        missing = set(self._writer.missing.tolist())
+        todo = [i for i in range(len(self._prompts)) if not missing.isdisjoint(self._rows(i))]
+
+        def size(group: list[int]) -> int:
+            return self._executor.sizes.rows_of(len(self._prompts[group[0]]), self._sites)
+
+        return equal_batches(todo, lambda i: len(self._prompts[i]), size)
+
+    def _rows(self, prompt: int) -> range:
+        return range(self._first_row[prompt], self._first_row[prompt + 1])
+
+    def _collect(self, batch: Sequence[int]) -> int:
+        """Collect the rows of some prompts of equal length; return how many they are."""
+        changes = [
+            Change(row, edit, self._executor.arguments(edit, self._tokens, self._sources), 0)
+            for row, i in enumerate(batch)
+            for edit in self._edits[i]
+        ]
+        states = self._executor.read([self._prompts[i] for i in batch], self._sites, changes)
+        chosen = (
+            np.repeat(np.arange(len(batch)), [len(self._positions[i]) for i in batch]),
+            np.concatenate([self._positions[i] for i in batch]),
+        )
+        values = {site: state[chosen].float().cpu().numpy() for site, state in zip(self._sites, states, strict=True)}
+        rows = np.concatenate([self._rows(i) for i in batch])
+        self._writer.write(rows, values)
+        return len(rows)
 
 
 def _sites(sites: str | Site | Sequence[str | Site], info: ModelInfo) -> tuple[Site, ...]:

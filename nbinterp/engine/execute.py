@@ -16,6 +16,7 @@ from nbinterp.engine.planning import make_plan
 from nbinterp.engine.runs import Cache, Kept, KeptRuns, Reads, Run, in_stream
 from nbinterp.engine.sizes import Sizes
 from nbinterp.engine.tensors import Change, as_array, first_tensor, head_of, shaped, whole
+from nbinterp.experiment import Experiment
 from nbinterp.prompts import TokenizedPrompt
 from nbinterp.sites import Site
 
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 
     from nbinterp.anatomy import ModelInfo
     from nbinterp.engine.plan import Batch, Edit, Plan
-    from nbinterp.experiment import Experiment
     from nbinterp.prompts import Prompt
+
+
+SourceReads = dict[tuple[TokenizedPrompt | Experiment, Site], torch.Tensor]
+"""What other runs have at sites, ``[n_tokens, n_features]``, kept while something takes from them."""
 
 
 class Executor:
@@ -125,27 +129,46 @@ class Executor:
                     raise KeyboardInterrupt
                 yield from self._changed(batch, kept, taken, keep_cache)
 
-    def read(self, prompts: Sequence[TokenizedPrompt], sites: Sequence[Site]) -> list[torch.Tensor]:
+    def read(
+        self, prompts: Sequence[TokenizedPrompt], sites: Sequence[Site], changes: Sequence[Change] = ()
+    ) -> list[torch.Tensor]:
         """Return the activations of prompts of equal length, one ``[n_prompts, n_tokens, n_features]`` a site.
 
         No block after the last site is computed.
+
+        Parameters
+        ----------
+        prompts : sequence of TokenizedPrompt
+            The rows.
+        sites : sequence of Site
+            What is read.
+        changes : sequence of Change
+            What is changed on the way.
         """
-        steps = sorted(sites, key=self.info.position)
-        last, blocks = self.info.position(steps[-1])[0], self.envoys.blocks
+        reads: dict[tuple[int, float], list[Site]] = {}
+        for site in sites:
+            reads.setdefault(self.info.position(site), []).append(site)
+        end = max(reads)
+        steps = self.envoys.steps([change for change in changes if change.edit.at <= end], ())
+        touched = [*sites, *sites_of(steps)]
+        length, last, blocks = len(prompts[0]), end[0], self.envoys.blocks
         with (
-            self.envoys.ready(sites),
+            self.envoys.ready(touched),
             torch.no_grad(),
-            self.nnsight.trace({"input_ids": self._ids(prompts)}, use_cache=False, **self.envoys.logits_of(sites)),
+            self.nnsight.trace({"input_ids": self._ids(prompts)}, use_cache=False, **self.envoys.logits_of(touched)),
         ):
             found = nnsight.save({})
-            for site in steps:
-                found[site] = self.envoys.features(self.envoys.raw(site), site, len(prompts[0])).clone()
+            for at in sorted({*reads, *steps}):
+                if at in steps:
+                    self.envoys.do(steps[at], length, {})
+                for site in reads.get(at, ()):
+                    found[site] = self.envoys.features(self.envoys.raw(site), site, length).clone()
             # not tracer.stop(): the exception that it throws keeps the pass's tensors until Python looks for cycles
             if last < self.info.n_layers - 1:
                 stream = blocks[0].input if last < 0 else first_tensor(blocks[last].output)
                 for layer in range(last + 1, self.info.n_layers):
                     blocks[layer].skip(self.envoys.handed_on(stream))
-            self.envoys.forgo_logits(sites)
+            self.envoys.forgo_logits(touched)
         return [head_of(found[site], site, self.info) for site in sites]
 
     def _ids(self, prompts: Sequence[TokenizedPrompt], start: int = 0) -> torch.Tensor:
@@ -369,22 +392,28 @@ class Executor:
             logits = self.nnsight.output.logits[:, -1].save()
         return logits, {(row, site): shaped(found[row, whole(site)], site, self.info) for row, site in readers}
 
-    def arguments(self, edit: Edit, tokens: Callable[[Prompt], TokenizedPrompt]) -> dict[str, Any]:
-        """Return an edit's arguments outside of any plan; what it takes from other runs is run here."""
+    def arguments(
+        self, edit: Edit, tokens: Callable[[Prompt], TokenizedPrompt], sources: SourceReads
+    ) -> dict[str, Any]:
+        """Return an edit's arguments outside of any plan; what it takes from other runs is run here, unless `sources` has it."""
         arguments = self._constants(edit)
         if isinstance(edit.value, Taken):
-            rows = [self._token(run, at, edit.site, tokens) for run, at in edit.value.tokens]
-            arguments["value"] = torch.stack(rows)
+            for run in dict.fromkeys(run for run, _ in edit.value.tokens):
+                if (run, edit.site) not in sources:
+                    sources[run, edit.site] = self._source(run, edit.site, tokens)
+            arguments["value"] = torch.stack([sources[run, edit.site][at] for run, at in edit.value.tokens])
         return arguments
 
-    def _token(
-        self, run: TokenizedPrompt | Experiment, at: int, site: Site, tokens: Callable[[Prompt], TokenizedPrompt]
+    def _source(
+        self, run: TokenizedPrompt | Experiment, site: Site, tokens: Callable[[Prompt], TokenizedPrompt]
     ) -> torch.Tensor:
+        """Return what another run has at a site: ``[n_tokens, n_features]``."""
         if isinstance(run, TokenizedPrompt):
-            return self.read([run], [site])[0][0, at]
+            return self.read([run], [site])[0][0]
         plan = make_plan([replace(run, read=(site,))], tokens, self.sizes, self.kept.__contains__)
-        runs = dict(self.run(plan))
-        return torch.tensor(runs[0, 0].activations[site][at].reshape(-1), **self.like)
+        array = dict(self.run(plan))[0, 0].activations[site]
+        by_token = array.swapaxes(0, 1) if site.component == "pattern" and site.head is None else array
+        return torch.tensor(by_token.reshape(len(by_token), -1), **self.like)
 
     def _constants(self, edit: Edit) -> dict[str, Any]:
         arguments: dict[str, Any] = {name: torch.tensor(a, **self.like) for name, a in edit.operation.arrays.items()}

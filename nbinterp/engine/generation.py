@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from nbinterp.engine.execute import Executor
+    from nbinterp.engine.execute import Executor, SourceReads
     from nbinterp.engine.runs import Cache, Run
     from nbinterp.experiment import Experiment
     from nbinterp.prompts import Prompt, TokenizedPrompt
@@ -52,6 +52,8 @@ class Spoken:
         Of the token, in nats, under the model as it was at that step (before temperature and filters).
     reads : mapping of Site to array
         What was read at the token from which this one was predicted: ``[n_features]``, with heads ``[n_heads, d_head]``.
+    top : tuple of (int, float)
+        The likeliest tokens at that step with their log-probabilities.
     """
 
     keys: tuple[Key, ...]
@@ -59,6 +61,11 @@ class Spoken:
     id: int
     log_probability: float
     reads: Mapping[Site, NDArray[np.float32]]
+    top: tuple[tuple[int, float], ...] = ()
+
+    def alternatives(self, vocabulary: Vocabulary) -> tuple[tuple[str, float], ...]:
+        """Return the texts and probabilities of the likeliest tokens."""
+        return tuple((vocabulary.tokens[id], math.exp(log)) for id, log in self.top)
 
 
 class GenerationStopped(KeyboardInterrupt):
@@ -68,11 +75,11 @@ class GenerationStopped(KeyboardInterrupt):
     ----------
     message : str
         What happened.
-    partial : Continuation
-        What is there.
+    partial : Continuation or list of Continuation
+        What is there, in the form in which all of it would have been returned.
     """
 
-    def __init__(self, message: str, partial: Continuation) -> None:
+    def __init__(self, message: str, partial: Continuation | list[Continuation]) -> None:
         super().__init__(message)
         self.partial = partial
 
@@ -97,8 +104,10 @@ class Transcript:
 
     Parameters
     ----------
+    index : int
+        Which of the experiments that are run.
     experiment : Experiment
-        What is run.
+        The experiment.
     prompts : tuple of TokenizedPrompt
         Its prompts.
     tokenizer : tokenizer of transformers
@@ -108,17 +117,23 @@ class Transcript:
     """
 
     def __init__(
-        self, experiment: Experiment, prompts: tuple[TokenizedPrompt, ...], tokenizer: Any, vocabulary: Vocabulary
+        self,
+        index: int,
+        experiment: Experiment,
+        prompts: tuple[TokenizedPrompt, ...],
+        tokenizer: Any,
+        vocabulary: Vocabulary,
     ) -> None:
-        self._experiment, self._prompts = experiment, prompts
+        self._index, self._experiment, self._prompts = index, experiment, prompts
         self._tokenizer, self._vocabulary = tokenizer, vocabulary
         self._said: dict[tuple[int, bool], list[Spoken]] = {}
 
     def add(self, spoken: Sequence[Spoken]) -> None:
         """Write down the tokens of one pass."""
         for one in spoken:
-            for _, prompt, changed in one.keys:
-                self._said.setdefault((prompt, changed), []).append(one)
+            for experiment, prompt, changed in one.keys:
+                if experiment == self._index:
+                    self._said.setdefault((prompt, changed), []).append(one)
 
     def continuation(self, finished: bool) -> Continuation:
         """Return what was said."""
@@ -135,6 +150,7 @@ class Transcript:
             self._tokenizer.decode(ids, skip_special_tokens=True),
             tuple(math.exp(one.log_probability) for one in said),
             {site: tuple(one.reads[site] for one in said) for site in self._experiment.read},
+            tuple(one.alternatives(self._vocabulary) for one in said if one.top),
         )
 
 
@@ -162,6 +178,7 @@ def generate(
     tokenizer: Any,
     tokens: Callable[[Prompt], TokenizedPrompt],
     experiments: Sequence[Experiment],
+    top: int = 0,
 ) -> Iterator[list[Spoken]]:
     """Yield the tokens of each pass, of all rows that still speak.
 
@@ -178,6 +195,8 @@ def generate(
         Tokenises a prompt.
     experiments : sequence of Experiment
         Bound to the model, with their settings of generation.
+    top : int
+        How many of the likeliest tokens to note at each step.
     """
     voices = _voices(executor, tokens, experiments)
     ends = _ends(executor, tokenizer)
@@ -186,14 +205,16 @@ def generate(
         return max(1, executor.sizes.bound // executor.sizes.pass_(1, 1, _longest(together)))
 
     for together in equal_batches(voices, lambda voice: len(voice.prompt), rows):
-        yield from _decode(executor, tokenizer, together, ends)
+        yield from _decode(executor, tokenizer, together, ends, top)
 
 
 def _longest(voices: Sequence[_Voice]) -> int:
     return max(len(voice.prompt) + voice.settings.max_new_tokens for voice in voices)
 
 
-def _decode(executor: Executor, tokenizer: Any, voices: list[_Voice], ends: frozenset[int]) -> Iterator[list[Spoken]]:
+def _decode(
+    executor: Executor, tokenizer: Any, voices: list[_Voice], ends: frozenset[int], top: int
+) -> Iterator[list[Spoken]]:
     cache = DynamicCache(
         [
             tuple(torch.cat([voice.cache[layer][which] for voice in voices]) for which in (0, 1))
@@ -206,8 +227,10 @@ def _decode(executor: Executor, tokenizer: Any, voices: list[_Voice], ends: froz
         for voice in voices:
             token = _choose(voice.logits, voice.settings, voice.random)
             voice.ids.append(token)
-            certainty = float(voice.logits.float().log_softmax(-1)[token])
-            spoken.append(Spoken(tuple(voice.keys), step, token, certainty, voice.seen))
+            certainties = voice.logits.float().log_softmax(-1)
+            best = certainties.topk(min(top, len(certainties)))
+            likeliest = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+            spoken.append(Spoken(tuple(voice.keys), step, token, float(certainties[token]), voice.seen, likeliest))
         yield spoken
         alive = [i for i, voice in enumerate(voices) if not _ended(voice, tokenizer, ends)]
         if len(alive) < len(voices):
@@ -238,9 +261,10 @@ def _voices(
     executor: Executor, tokens: Callable[[Prompt], TokenizedPrompt], experiments: Sequence[Experiment]
 ) -> list[_Voice]:
     plan = make_plan(experiments, tokens, executor.sizes, executor.kept.__contains__)
+    sources: SourceReads = {}
     later = {
         (e, p): tuple(
-            (edit, steps, executor.arguments(edit, tokens))
+            (edit, steps, executor.arguments(edit, tokens, sources))
             for edit, steps in step_edits(experiment, tokens(text), tokens)
         )
         for e, experiment in enumerate(experiments)

@@ -75,6 +75,16 @@ def step_edits(
     return sorted(edits, key=lambda pair: pair[0].at)
 
 
+def prompt_edits(
+    interventions: Sequence[Intervention],
+    prompt: TokenizedPrompt,
+    tokens: Callable[[Prompt], TokenizedPrompt],
+    model: ModelInfo,
+) -> list[Edit]:
+    """Return what interventions that are bound to a model do at the tokens of a prompt, in the model's order."""
+    return _Parser(tokens, model).edits(interventions, prompt)
+
+
 class _Parser:
     """Turns experiments into rows, and notes what they need of other runs."""
 
@@ -98,17 +108,22 @@ class _Parser:
             self._rows.append(row)
 
     def _row(self, key: Hashable, experiment: Experiment, prompt: TokenizedPrompt, reads: tuple[Site, ...]) -> Row:
+        edits = self.edits(experiment.interventions, prompt)
+        join = self._join(edits[0]) if edits else self._model.n_layers
+        start = min((min(edit.positions) for edit in edits), default=0) if self._anatomy.caches else 0
+        return Row(key, prompt, tuple(edits), reads, join, start)
+
+    def edits(self, interventions: Iterable[Intervention], prompt: TokenizedPrompt) -> list[Edit]:
+        """Return what interventions do at the tokens of a prompt, without what changes nothing, in the model's order."""
         edits = [
             edit
-            for index, act in enumerate(experiment.interventions)
+            for index, act in enumerate(interventions)
             if act.enabled and (edit := self.edit(index, act, prompt, act.tokens.resolve(prompt)))
         ]
         edits.sort(key=lambda edit: edit.at)  # stable: at one site the order of writing stays
         while edits and (first := _needed_of(edits[0], prompt)) is not edits[0]:
             edits[:1] = [first] if first else []
-        join = self._join(edits[0]) if edits else self._model.n_layers
-        start = min((min(edit.positions) for edit in edits), default=0) if self._anatomy.caches else 0
-        return Row(key, prompt, tuple(edits), reads, join, start)
+        return edits
 
     def _join(self, first: Edit) -> int:
         layer = first.at[0]

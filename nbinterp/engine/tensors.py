@@ -33,7 +33,9 @@ def put_back(features: torch.Tensor, tensor: torch.Tensor, place: Place) -> None
     """Write features that `part_of` gave back to where they came from."""
     if place.split:
         part = _part(tensor, place)
-        part.copy_(features.view(part.shape))
+        # of a single token they may be a view, changed in place already: torch refuses to copy it onto itself
+        if part.data_ptr() != features.data_ptr():
+            part.copy_(features.view(part.shape))
 
 
 def _part(tensor: torch.Tensor, place: Place) -> torch.Tensor:
@@ -57,7 +59,7 @@ class Change:
         head, width = self.edit.site.head, features.shape[-1] // max(heads, 1)
         where = slice(None) if head is None else slice(head * width, (head + 1) * width)
         old = features[positions, where]
-        new = self.edit.operation.function(old, **self.arguments, **self.edit.operation.numbers)
+        new = self.edit.operation(old, self.arguments)
         # in float32: the norm of a long vector overflows in float16
         self.moved = (new - old).float().norm() / old.float().norm().clamp_min(torch.finfo(torch.float32).tiny)
         features[positions, where] = new

@@ -3,6 +3,7 @@
 from nbinterp.geometry.alignment import LayerEmbeddings, align
 from nbinterp.geometry.circular import CircleTest, circle_test, circle_tests
 from nbinterp.geometry.clusters import Clusters, clusters
+from nbinterp.geometry.contrast import Contrast, contrast
 from nbinterp.geometry.coordinates import CircularCoordinates, circular_coordinates
 from nbinterp.geometry.dimension import IntrinsicDimension, intrinsic_dimension
 from nbinterp.geometry.distances import distances
@@ -19,6 +20,7 @@ from nbinterp.geometry.mapper import MapperGraph, mapper
 from nbinterp.geometry.multiple import adjusted, correct
 from nbinterp.geometry.neighbors import NeighborGraph, neighbor_graph, neighbours_kept
 from nbinterp.geometry.persistence import Diagram, persistence
+from nbinterp.geometry.planes import FlatPlane, flat_plane
 from nbinterp.geometry.preparation import Preparation, Prepared, prepare
 from nbinterp.geometry.probes import ProbeReport, probe
 from nbinterp.geometry.reducibility import Reducibility, reducibility
@@ -37,6 +39,7 @@ __all__ = [
     "CircleTest",
     "CircularCoordinates",
     "Clusters",
+    "Contrast",
     "Diagram",
     "DiagramsStopped",
     "Embedding",
@@ -44,6 +47,7 @@ __all__ = [
     "Exploration",
     "ExplorationStopped",
     "Faithfulness",
+    "FlatPlane",
     "FourierLoop",
     "IntrinsicDimension",
     "LargePrepared",
@@ -72,6 +76,7 @@ __all__ = [
     "circular_coordinates",
     "clusters",
     "compare_shapes",
+    "contrast",
     "correct",
     "diagrams_across",
     "distances",
@@ -79,6 +84,7 @@ __all__ = [
     "explore",
     "faithfulness",
     "fit_manifold",
+    "flat_plane",
     "intrinsic_dimension",
     "landscape",
     "loop_significance",

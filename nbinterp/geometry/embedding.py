@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import altair as alt
 
+    from nbinterp.geometry.rows import Checked
     from nbinterp.spaces import Floats
 
 Null = Literal["chance", "gaussian"]
@@ -126,7 +127,7 @@ class Embedding(Told):
             continuity_null=null.continuity,
         )
 
-    def transform(self, rows: Rows) -> Floats:
+    def transform(self, rows: Rows, *, groups: Column | None = None) -> Floats:
         """Return where new rows belong in this picture: ``[new row, n_components]``.
 
         PCA projects them; UMAP puts each among its nearest neighbours and lets the forces between it and the old
@@ -136,18 +137,21 @@ class Embedding(Told):
         ----------
         rows : Cloud or array, ``[new row, n_features]``
             Rows as the cloud's were before they were prepared.
+        groups : str or sequence ``[new row]``, optional
+            Of a cloud that was centred within a column of its table: to which of the old groups each new row belongs, whose old
+            mean is subtracted.
 
         Raises
         ------
         ValueError
-            For another number of features, another site, numbers that are not finite, or a cloud that was centred
-            within groups, to none of which a new row belongs.
+            For another number of features, another site, numbers that are not finite, a cloud that was centred
+            within groups when none are given, and groups that it had not.
         """
         if self._placed is None:
             raise ValueError(
                 f"got new rows for a picture by {self.method} that cannot place them; make it anew with them."
             )
-        return self._placed(_projected(self.source, rows))
+        return self._placed(_projected(self.source, rows, groups))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -395,7 +399,7 @@ def gaussian_like(source: Prepared, seed: int) -> Floats:
     return source.again(drawn - drawn.mean(axis=0))
 
 
-def _projected(source: Prepared, rows: Rows) -> Floats:
+def _projected(source: Prepared, rows: Rows, groups: Column | None) -> Floats:
     """Return new rows in the space of the points: ``[new row, n_components]``."""
     new = checked(rows, max_norm_ratio=None)
     if new.site is not None and source.site is not None and new.site != source.site:
@@ -403,14 +407,34 @@ def _projected(source: Prepared, rows: Rows) -> Floats:
     d = source.rows.shape[1]
     if new.points.shape[1] != d:
         raise ValueError(f"got new rows of {new.points.shape[1]} features for a picture of {d}; wanted as many.")
-    if source.within:
+    if bool(source.within) != (groups is not None):
         raise ValueError(
             "got new rows for a picture of rows that were centred within groups, to none of which they belong; "
-            "wanted old and new rows centred alike: centre them first, and make the picture without within."
+            "wanted old and new rows centred alike: say the groups of the new ones with groups=, or centre them first, and make the "
+            "picture without within."
+            if source.within
+            else "got groups for new rows of a picture whose rows were not centred within groups; leave groups out."
         )
-    mean = source.source.points[source.source.kept].mean(axis=0)
+    mean = source.source.points[source.source.kept].mean(axis=0) if groups is None else _means(source, new, groups)
     scores: Floats = source.preparation.transform(new.points - mean)
     return scores
+
+
+def _means(source: Prepared, new: Checked, groups: Column) -> Floats:
+    """Return the mean of the old rows of each new row's group: ``[new row, n_features]``."""
+    old = source.column(source.within, "within")
+    known = {group: i for i, group in enumerate(dict.fromkeys(old))}
+    belongs = new.column(groups, "groups")
+    if unknown := [group for group in belongs if group not in known]:
+        raise ValueError(
+            f"got a new row of the group {unknown[0]!r}, which the picture has no row of; wanted groups among {', '.join(map(repr, list(known)[:8]))}."
+        )
+    rows = source.source.points[source.source.kept]
+    sums = np.zeros((len(known), rows.shape[1]))
+    codes = np.array([known[group] for group in old])
+    np.add.at(sums, codes, rows)
+    means: Floats = (sums / np.bincount(codes)[:, None])[[known[group] for group in belongs]]
+    return means
 
 
 def _check_neighbors(n_neighbors: int, n: int) -> None:

@@ -133,13 +133,13 @@ class RowsReply(TypedDict):
 
 
 class ScatterSpec(TypedDict):
-    """A scatter of ``n`` rows; ``note`` says why it is drawn this way."""
+    """A scatter of ``n`` rows; ``note`` says why it is drawn this way, ``choices`` are the columns to colour by."""
 
     n: int
     title: str
     x: str
     y: str
-    color: str
+    choices: list[str]
     note: str
 
 

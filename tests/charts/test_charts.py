@@ -91,7 +91,9 @@ def test_records_are_safe_json():
     first, second = records(frame)
     assert (first["a"], first["b"], len(first["c"]), first["d"]) == (None, 2, 200, True)
     assert second["c"] is None
-    with pytest.raises(ValueError, match="^got 20001 rows to draw; a chart holds at most 20000: select fewer"):
+    with pytest.raises(
+        ValueError, match="^got 20001 rows to draw; a chart holds at most 20000: draw them with nb.scatter"
+    ):
         records(pd.DataFrame({"a": np.zeros(20001)}))
 
 

@@ -99,5 +99,7 @@ def test_nothing_to_see_is_drawn_too(values):
 
 def test_too_many_cells_are_refused():
     frame = cells(np.zeros(20001), rows=range(20001), columns=[0])
-    with pytest.raises(ValueError, match=r"^got 20001 rows to draw; a chart holds at most 20000: select fewer"):
+    with pytest.raises(
+        ValueError, match=r"^got 20001 rows to draw; a chart holds at most 20000: draw them with nb.scatter"
+    ):
         grid_chart(frame, "tokens", "layer", "kl", base=0.0)

@@ -101,4 +101,10 @@ def chosen(model, site, features):
 
 def same(a, b, tolerance=1e-4):
     """Assert equality within the rounding of float32 sums in another order."""
+    a, b = np.asarray(a), np.asarray(b)
+    size = np.abs(b).max(initial=0)
+    # logits over a whole vocabulary are compared thousands of times, and NumPy's own comparison takes ten times as long
+    comparable = a.shape == b.shape and np.isfinite(a).all() and np.isfinite(size)
+    if comparable and (np.abs(a - b) <= tolerance * (np.abs(b) + max(1.0, size))).all():
+        return
     np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1.0, np.abs(b).max()))

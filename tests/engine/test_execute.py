@@ -104,6 +104,19 @@ def cases(model):
             Patch("mlp_out.2", source=Experiment(PROMPTS[0], Ablate("resid_post.0", tokens=4)), tokens=[4, 6]),
             ("mlp_out.2", [4, 6], lambda x: torch.tensor(own[Site("mlp_out", 2)][[4, 6]])),
         ),
+        "part of a mean": (
+            Ablate("resid_post.1", tokens=[3, 5], mean=v, amount=0.25),
+            ("resid_post.1", [3, 5], lambda x: 0.75 * x + 0.25 * tensor),
+        ),
+        "half a head": (Ablate("z.0.1", amount=0.5), ("z.0.1", slice(None), lambda x: x / 2)),
+        "part of a patched head": (
+            Patch("z.1.3", source=PROMPTS[1], tokens=3, source_tokens=2, amount=0.3),
+            ("z.1.3", [3], lambda x: 0.7 * x + 0.3 * torch.tensor(z[[2], -x.shape[-1] :])),
+        ),
+        "none of a patch": (
+            Patch("resid_post.2", source=PROMPTS[1], tokens=4, amount=0),
+            ("resid_post.2", [4], lambda x: x),
+        ),
         "scale": (Scale("mlp_post.1", factor=0.5, tokens=2), ("mlp_post.1", [2], lambda x: 0.5 * x)),
         "scale within": (
             Scale("resid_post.1", factor=3.0, on=space, tokens=[2, 4]),
@@ -112,6 +125,14 @@ def cases(model):
         "project onto": (
             Project("resid_post.1", on=space, tokens=4),
             ("resid_post.1", [4], lambda x: centre + (x - centre) @ frame.T @ frame),
+        ),
+        "part of a projection onto": (
+            Project("resid_post.1", on=space, tokens=3, amount=0.4),
+            ("resid_post.1", [3], lambda x: 0.6 * x + 0.4 * (centre + (x - centre) @ frame.T @ frame)),
+        ),
+        "part of a projection out": (
+            Project("mlp_out.1", on=Direction(None, None, v), out=True, tokens=[1, 2], amount=0.4),
+            ("mlp_out.1", [1, 2], lambda x: x - 0.4 * (x @ unit)[:, None] * unit),
         ),
         "project out": (
             Project(
@@ -135,8 +156,12 @@ def cases(model):
     }
 
 
-def test_each_intervention_does_what_hooks_do(small):
-    everything = cases(small)
+@pytest.fixture(scope="module")
+def everything(small):
+    return cases(small)
+
+
+def test_each_intervention_does_what_hooks_do(small, everything):
     results = small.run([Experiment(PROMPTS[0], act, read=READS) for act, _ in everything.values()])
     for (name, (_, edit)), result in zip(everything.items(), results, strict=True):
         logits, seen = hooked(small, PROMPTS[0], [edit], READS)
@@ -157,9 +182,8 @@ def test_each_intervention_does_what_hooks_do(small):
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
-def test_any_mix_of_any_stacks_is_what_hooks_do(small, data):
+def test_any_mix_of_any_stacks_is_what_hooks_do(small, everything, data):
     """Any stack of interventions, in any order of writing, in any batch with others."""
-    everything = cases(small)
     stacks = data.draw(
         st.lists(
             st.lists(st.sampled_from(sorted(set(everything) - {"along to"})), max_size=4, unique=True),
@@ -355,6 +379,21 @@ def test_a_sweep_is_each_of_its_points(small):
         (expected,) = result.logit_difference(" Paris", " Rome")["changed"]
         assert line.logit_difference == pytest.approx(expected, abs=1e-3)
         assert line.control == pytest.approx(sweep.base, abs=1e-3)
+
+
+def test_a_dose_of_any_intervention_is_one_batch(small):
+    on = Direction(None, None, vectors(small, 1)[0])
+    for make in (
+        lambda amount: Ablate("resid_post.1", tokens=3, amount=amount),
+        lambda amount: Patch("resid_post.1", source=PROMPTS[2], source_tokens=-1, tokens=3, amount=amount),
+        lambda amount: Project("resid_post.1", on=on, tokens=3, amount=amount),
+    ):
+        amounts = [0.0, 0.1, 0.5, 1.0]
+        points = [Experiment(PROMPTS[1], make(amount)) for amount in amounts]
+        assert [len(batch.rows) for batch in small.plan(points).batches] == [len(points)]
+        sweep = small.sweep(PROMPTS[1], make, metric=nb.probability(" Paris"), amount=amounts)
+        assert sweep.values.values[0] == pytest.approx(sweep.base, rel=1e-4)
+        assert len(set(sweep.values.values)) == 4
 
 
 def test_a_point_that_changes_nothing_is_the_untouched_model(small):

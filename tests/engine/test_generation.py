@@ -71,6 +71,35 @@ def test_interventions_act_at_their_tokens_and_steps(small, steps, active):
             same(array.reshape(-1), expected[site], 1e-3)
 
 
+def test_a_share_of_a_change_is_carried_out_at_every_step(small):
+    unit = np.random.default_rng(0).normal(size=small.info.d_model)
+    unit = torch.tensor(unit / np.linalg.norm(unit)).float()
+    value = hooked(small, PROMPTS[1], reads=["resid_post.2"])[1][Site("resid_post", 2)][-1]
+    acts = [
+        Ablate("mlp_out.1", tokens=-1, steps="all", amount=0.5),
+        nb.Project(
+            "attn_out.2", on=nb.Direction(None, None, unit.numpy()), out=True, tokens=[], steps="all", amount=0.75
+        ),
+        Patch("resid_post.2", source=PROMPTS[1], tokens=[], source_tokens=-1, steps=[1, 2], amount=0.3),
+    ]
+
+    def edits(n, generated):
+        at = list(range(n, n + generated))
+        found = [("mlp_out.1", [n - 1, *at], lambda x: x / 2)]
+        if at:
+            found.append(("attn_out.2", at, lambda x: x - 0.75 * (x @ unit)[:, None] * unit))
+        if at[1:]:
+            found.append(("resid_post.2", at[1:3], lambda x: 0.7 * x + 0.3 * torch.tensor(value)))
+        return found
+
+    reads = ["resid_post.3"]
+    said = small.generate(Experiment(PROMPTS[0], acts, read=reads), max_new_tokens=STEPS).changed[0]
+    ids, seen = by_hand(small, PROMPTS[0], edits, reads=reads)
+    assert said.ids == ids
+    for array, expected in zip(said.activations[Site("resid_post", 3)], seen, strict=True):
+        same(array, expected[Site("resid_post", 3)], 1e-3)
+
+
 def test_values_taken_from_other_runs_hold_at_every_step(small):
     source = Experiment(PROMPTS[1], Ablate("resid_post.0", tokens=1))
     acts = [
@@ -195,6 +224,83 @@ def test_it_streams_and_can_be_stopped(small):
     part = small.generate(experiment, max_new_tokens=STEPS, cancel=lambda: asked.append(1) or len(asked) == 3)
     assert not part.finished
     assert part.changed[0].ids == whole.changed[0].ids[:3]
+
+
+def test_each_token_can_bring_the_likeliest_ones(small):
+    v = np.random.default_rng(0).normal(size=small.info.d_model) * 2
+    experiment = Experiment(PROMPTS[0], Steer("resid_post.1", direction=v, steps="all"))
+    settings = {"max_new_tokens": 3, "temperature": 1.3, "top_k": 4, "seed": 1}
+    said = small.generate(experiment, top=5, **settings)
+    plain = small.generate(experiment, **settings)
+    for spoken, bare in ((said.base[0], plain.base[0]), (said.changed[0], plain.changed[0])):
+        assert (spoken.ids, spoken.probabilities, bare.top) == (bare.ids, bare.probabilities, ())
+        assert [len(step) for step in spoken.top] == [5, 5, 5]
+    # before temperature and filters, at each step what a full pass over the text so far gives
+    ids = small.tokens(PROMPTS[0]).ids
+    for step, alternatives in enumerate(said.changed[0].top):
+        so_far = (*ids, *said.changed[0].ids[:step])
+        edit = ("resid_post.1", slice(None), lambda x: x + torch.tensor(v).float())
+        p = torch.tensor(hooked(Prompted(small, so_far), "", [edit])[0]).softmax(-1)
+        best = p.topk(5)
+        assert [text for text, _ in alternatives] == [small.vocabulary.tokens[i] for i in best.indices]
+        np.testing.assert_allclose([share for _, share in alternatives], best.values, rtol=1e-3)
+        assert said.changed[0].probabilities[step] == pytest.approx(float(p[said.changed[0].ids[step]]), rel=1e-3)
+    streamed = list(small.stream(experiment, top=5, **settings))
+    for changed, spoken in ((False, said.base[0]), (True, said.changed[0])):
+        assert tuple(token.top for token in streamed if token.changed == changed) == spoken.top
+    (token, *_) = small.stream(PROMPTS[0], max_new_tokens=1, top=10**9)
+    assert len(token.top) == small.info.n_vocab
+    assert sum(share for _, share in token.top) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("top", [-1, 2.0, True, "5"])
+def test_a_number_of_alternatives_that_is_none_is_refused(small, top):
+    with pytest.raises(
+        ValueError, match="^got top=.*; wanted how many of the likeliest tokens to note, a whole number"
+    ):
+        next(small.stream(PROMPTS[0], top=top))
+
+
+def test_several_experiments_are_decoded_together(small, monkeypatch):
+    v, w = np.random.default_rng(0).normal(size=(2, small.info.d_model)) * 2
+    experiments = [
+        Experiment(PROMPTS[0], Steer("resid_post.1", direction=direction, steps="all"), read="resid_post.2")
+        for direction in (v, w)
+    ]
+    alone = [small.generate(experiment, max_new_tokens=STEPS) for experiment in experiments]
+    rows, go_on = [], small._executor.continue_
+    monkeypatch.setattr(small._executor, "continue_", lambda ids, *rest: rows.append(len(ids)) or go_on(ids, *rest))
+    together = small.generate(experiments, max_new_tokens=STEPS)
+    # untouched once, and each under its own interventions
+    assert rows[0] == 3
+    assert len({said.changed[0].ids for said in together}) == 2
+    for said, one in zip(together, alone, strict=True):
+        assert said.experiment == one.experiment
+        assert [s.ids for s in (*said.base, *said.changed)] == [s.ids for s in (*one.base, *one.changed)]
+        for mine, theirs in zip(said.changed[0].activations.values(), one.changed[0].activations.values(), strict=True):
+            same(np.stack(mine), np.stack(theirs))
+    tokens = list(small.stream(experiments, max_new_tokens=STEPS))
+    for e, said in enumerate(together):
+        for changed, spoken in ((False, said.base[0]), (True, said.changed[0])):
+            ids = [token.id for token in tokens if (token.experiment, token.changed) == (e, changed)]
+            assert tuple(ids) == spoken.ids
+    first = [(token.experiment, token.changed) for token in tokens if not token.step]
+    assert sorted(first) == [(0, False), (0, True), (1, False), (1, True)]
+
+
+def test_several_experiments_that_are_stopped_are_all_there(small, monkeypatch):
+    experiments = [Experiment(prompt) for prompt in PROMPTS[:2]]
+    parts = small.generate(experiments, max_new_tokens=STEPS, cancel=lambda: True)
+    assert [part.finished for part in parts] == [False, False]
+    assert sum(len(part.base[0]) for part in parts) == 1
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(small._executor, "continue_", interrupted)
+    with pytest.raises(nb.GenerationStopped) as stopped:
+        small.generate(experiments, max_new_tokens=STEPS)
+    assert [len(part.base[0]) for part in stopped.value.partial] == [len(part.base[0]) for part in parts]
 
 
 def test_an_interrupt_keeps_what_was_said(small, monkeypatch):

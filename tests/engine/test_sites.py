@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nbinterp import Ablate, Experiment, Scale, Site
+from nbinterp import Ablate, Experiment, Patch, Scale, Site
 from nbinterp.sites import COMPONENTS, HEADED, UNLAYERED
 from tests.engine.oracle import hooked, same
 
@@ -59,6 +59,13 @@ def test_a_change_at_each_site_is_what_hooks_do(small):
                 same(result.activations[read][0], seen[read])
         except AssertionError as error:
             raise AssertionError(f"{site} at {at}: {error}") from None
+
+
+def test_a_change_at_the_last_token_alone_is_what_hooks_do(small):
+    """Alone in its batch, such a row runs a single token; so does each step of a generation."""
+    for site in sites(small, 2):
+        result = small.run(Experiment(PROMPT, Scale(site, factor=-0.5, tokens=-1)))
+        same(result.logits[0], hooked(small, PROMPT, [(site, [-1], lambda x: -0.5 * x)])[0])
 
 
 def without_pattern_it_says_so(test):
@@ -114,6 +121,19 @@ def test_a_changed_pattern_mixes_the_values_anew(small):
     same(pattern, expected)
     z = np.einsum("hqk,khd->qhd", pattern, np.repeat(values, group, axis=1))
     same(result.activations[Site("z", 2)][0], z)
+
+
+@without_pattern_it_says_so
+def test_a_share_of_a_changed_pattern(small):
+    acts = [
+        Ablate("pattern.2.1", tokens=[3, 5], amount=0.25),
+        Patch("pattern.2.0", source=PROMPT, tokens=4, source_tokens=0, amount=0.5),
+    ]
+    result = small.run(Experiment(PROMPT, acts, read="pattern.2"))
+    expected = pattern_by_hand(small, 2)
+    expected[1, [3, 5]] *= 0.75
+    expected[0, 4] = (expected[0, 4] + expected[0, 0]) / 2
+    same(result.activations[Site("pattern", 2)][0], expected)
 
 
 @without_pattern_it_says_so

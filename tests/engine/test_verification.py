@@ -39,7 +39,7 @@ def stack(model):
         Steer("resid_post.1", direction=v, tokens=2),
         Patch("z.1.2", source=PROMPTS[0], tokens=[1, -1]),
         Patch("resid_post.2", source=inner, tokens=1, source_tokens=3),
-        Ablate("attn_out.2", mean=PROMPTS, tokens=-1),
+        Ablate("attn_out.2", mean=PROMPTS, tokens=-1, amount=0.5),
         Ablate("mlp_out.2", resample=PROMPTS, seed=3, tokens=-1),
         Scale("mlp_post.3", factor=0.5, tokens=2),
     ]
@@ -71,7 +71,8 @@ def test_changed_patterns_pass_behind_padding_too(small):
     row = np.random.default_rng(0).dirichlet(np.ones(n))
     acts = [
         Ablate("pattern.0", tokens=4),
-        Patch("pattern.1", source=other, tokens=[3, 4]),
+        Ablate("pattern.0", tokens=3, amount=0.5),
+        Patch("pattern.1", source=other, tokens=[3, 4], amount=0.7),
         Patch("pattern.2.1", source=other, tokens=-1),
         Patch("pattern.3.0", source=row, tokens=-1),
         Patch("pattern.3", source=np.tile(row, heads), tokens=5),

@@ -148,6 +148,25 @@ def test_new_rows_come_to_lie_among_their_own():
     assert np.median(np.linalg.norm(again - shown.coordinates[:50], axis=1)) < 0.1 * extent
 
 
+def test_new_rows_of_a_picture_centred_within_groups_take_the_means_of_the_old_ones():
+    cloud = planted.months()
+    shown = pca(cloud, within="template")
+    groups = cloud.table["template"].tolist()
+    assert shown.transform(cloud, groups="template") == pytest.approx(shown.coordinates)
+    # a group's mean is the old one: what moved all of a group stays moved
+    pushed = shown.transform(cloud.points + 2, groups=groups) - shown.coordinates
+    assert pushed == pytest.approx(np.broadcast_to(pushed[0], pushed.shape))
+    assert np.abs(pushed).max() > 0.01
+    with pytest.raises(
+        ValueError, match=r"^got a new row of the group 'no', which the picture has no row of; wanted groups among "
+    ):
+        shown.transform(cloud.points[:1], groups=["no"])
+    with pytest.raises(
+        ValueError, match=r"^got groups for new rows of a picture whose rows were not centred within groups"
+    ):
+        pca(cloud).transform(cloud, groups="template")
+
+
 def test_a_report_of_umap_is_better_than_chance_and_draws_itself():
     shown = umap(planted.months(), within="template", n_epochs=50)
     report = shown.report()
@@ -182,7 +201,8 @@ def test_a_report_of_umap_is_better_than_chance_and_draws_itself():
         (
             lambda x: pca(x, within=list("ababababab")).transform(x),
             "got new rows for a picture of rows that were centred within groups, to none of which they belong; "
-            "wanted old and new rows centred alike: centre them first, and make the picture without within.",
+            "wanted old and new rows centred alike: say the groups of the new ones with groups=, or centre them first, and make the "
+            "picture without within.",
         ),
     ],
 )

@@ -72,13 +72,20 @@ def test_a_report_draws_itself():
     assert "config" in drawn
 
 
-def test_labels_with_their_order_are_called_curved_and_without_it_multi_dimensional():
+@pytest.fixture(scope="module")
+def of_months():
+    """Months on a circle, asked about without their order, with two columns that centring within templates takes away."""
+    rows, labels, templates = labelled(circle(12), n_groups=20)
+    asked = {"template": templates, "tense": templates % 2, "month": labels.astype(str)}
+    return nb.explore(rows, asked, within=templates, progress=False)
+
+
+def test_labels_with_their_order_are_called_curved_and_without_it_multi_dimensional(of_months):
     rows, labels, groups = labelled(circle(12), n_groups=20)
-    asked = {"month": labels.astype(str)}
-    given = nb.explore(rows, asked, cycles={"month": [str(i) for i in range(12)]}, within=groups, progress=False)
+    asked, cycles = {"month": labels.astype(str)}, {"month": [str(i) for i in range(12)]}
+    given = nb.explore(rows, asked, cycles=cycles, within=groups, progress=False)
     assert given.encoding.frame()["place"].tolist() == ["curved"]
-    left_out = nb.explore(rows, asked, within=groups, progress=False)
-    assert left_out.encoding.frame()["place"].tolist() == ["multi-dimensional"]
+    assert of_months.encoding.frame()["place"].tolist() == ["multi-dimensional"]
 
 
 def test_few_rows_are_told_so():
@@ -154,7 +161,7 @@ def test_draws_that_were_made_are_judged_when_it_is_stopped():
 
 
 def test_texts_of_the_table_are_data_in_html():
-    rows, labels, _ = labelled(circle(4), n_groups=30)
+    rows, labels, _ = labelled(circle(4), n_groups=12)
     report = nb.explore(rows, {"<script>alert(1)</script>": labels.astype(str)}, progress=False)
     assert "<script>" not in report.to_html()
     assert "&lt;script&gt;" in report.to_html()
@@ -179,20 +186,17 @@ def test_bad_requests_get_one_sentence(more, message):
         nb.explore(gaussian(50), progress=False, **more)
 
 
-def test_what_rows_were_centred_within_cannot_be_asked_about():
-    rows, labels, templates = labelled(circle(12), n_groups=20)
-    asked = {"template": templates, "tense": templates % 2, "month": labels.astype(str)}
-    report = nb.explore(rows, asked, within=templates, progress=False)
-    assert set(report.encoding.frame()["attribute"]) == {"month"}
+def test_what_rows_were_centred_within_cannot_be_asked_about(of_months):
+    assert set(of_months.encoding.frame()["attribute"]) == {"month"}
     lost = "so that its values have no means left to tell apart"
-    assert report.unsaid[:2] == (
+    assert of_months.unsaid[:2] == (
         f"where template stands: it has one value in each of the groups, within which rows were centred, {lost}.",
         f"where tense stands: it has one value in each of the groups, within which rows were centred, {lost}.",
     )
 
 
 def test_the_column_that_rows_were_centred_within_is_said_by_its_name():
-    rows, labels, templates = labelled(circle(12), n_groups=20)
+    rows, labels, templates = labelled(circle(12), n_groups=6)
     cloud = cloud_of(rows, labels, templates)
     report = nb.explore(cloud, ["template"], within="template", progress=False)
     assert report.encoding is None
@@ -205,8 +209,8 @@ def test_the_column_that_rows_were_centred_within_is_said_by_its_name():
 
 
 def test_labels_that_no_fold_can_hold_out_are_said():
-    rows, _, _ = labelled(circle(12), n_groups=20)
-    one = np.where(np.arange(240) == 5, "here", "there")
+    rows, _, _ = labelled(circle(12), n_groups=6)
+    one = np.where(np.arange(72) == 5, "here", "there")
     report = nb.explore(rows, {"where": one}, progress=False)
     assert report.unsaid[0].startswith("where where stands: got the label 'here' in a single row")
     assert report.encoding is None

@@ -1,5 +1,19 @@
 import { describe, expect, test } from 'vitest';
-import { afterKey, angleAt, arcPath, degrees, neighbour, nearest, normalise, onCircle, onScreen, sameAngle, shortestTurn, signedDegrees, TURN } from './angles';
+import {
+  afterKey,
+  angleAt,
+  arcPath,
+  degrees,
+  neighbour,
+  nearest,
+  normalise,
+  onCircle,
+  onScreen,
+  sameAngle,
+  shortestTurn,
+  signedDegrees,
+  TURN
+} from './angles';
 
 const deg = (value: number): number => (value / 360) * TURN;
 const MONTHS = Array.from({ length: 12 }, (_, j) => (TURN * j) / 12);

@@ -1,6 +1,7 @@
 /** From samples over the circle to lines on a plane. */
 
 import { fixed, normalise, TURN } from './angles';
+import { DASHES, LIGHT } from './theme';
 
 export interface Sample {
   angle: number;
@@ -51,4 +52,16 @@ export function pathThrough(
     }
   });
   return path;
+}
+
+export interface Look {
+  colour: string;
+  dashes: string;
+}
+
+/** Colour and dash pattern of the n-th series; the pattern changes when the colours begin again. */
+export function lookOf(index: number): Look {
+  const colours = LIGHT.series.length;
+  const dash = DASHES[(index + Math.floor(index / colours)) % DASHES.length] ?? 'none';
+  return { colour: `var(--nbi-s${index % colours})`, dashes: dash };
 }

@@ -19,7 +19,8 @@ test('what a picture says cannot become markup', () => {
 });
 
 test('a new picture takes the place of the old one and leaves the rest', () => {
-  const old = '<figure class="nbinterp-figure"><img src="old" alt="old"><details class="nbinterp-numbers">t</details></figure>';
+  const old =
+    '<figure class="nbinterp-figure"><img src="old" alt="old"><details class="nbinterp-numbers">t</details></figure>';
   const kept = replacePicture(old, figure('new', 'new', null));
   expect(kept).toContain('src="new"');
   expect(kept).not.toContain('old');
@@ -28,4 +29,6 @@ test('a new picture takes the place of the old one and leaves the rest', () => {
 });
 
 test('a picture needs no style of the page', () =>
-  expect(withLiterals('a{fill:var(--nbi-ink);stroke:var(--nbi-s1)}', LIGHT)).toBe(`a{fill:${LIGHT.ink};stroke:${LIGHT.series[1]!}}`));
+  expect(withLiterals('a{fill:var(--nbi-ink);stroke:var(--nbi-s1)}', LIGHT)).toBe(
+    `a{fill:${LIGHT.ink};stroke:${LIGHT.series[1]!}}`
+  ));

@@ -95,7 +95,7 @@ export interface ScatterSpec {
   title: string;
   x: string;
   y: string;
-  color: string;
+  choices: string[];
   note: string;
 }
 

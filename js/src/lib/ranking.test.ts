@@ -3,7 +3,8 @@ import { roundScale, settle } from './ranking';
 
 const values = (entries: Record<string, number>): Map<string, number> => new Map(Object.entries(entries));
 
-test('a first order is by value', () => expect(settle([], values({ a: 0.1, b: 0.5, c: 0.3 }), 0.01)).toEqual(['b', 'c', 'a']));
+test('a first order is by value', () =>
+  expect(settle([], values({ a: 0.1, b: 0.5, c: 0.3 }), 0.01)).toEqual(['b', 'c', 'a']));
 
 test('nearly equal rows stay where they are', () => {
   expect(settle(['a', 'b'], values({ a: 0.3, b: 0.305 }), 0.01)).toEqual(['a', 'b']);

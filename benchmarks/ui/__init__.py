@@ -1,0 +1,1 @@
+"""How the widgets feel, measured in a real JupyterLab and a real Chromium: ``python -m benchmarks.ui``."""

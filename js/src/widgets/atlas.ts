@@ -1,0 +1,26 @@
+/** The Atlas: one cloud in several pictures that share one selection, from a lasso to a causal claim. */
+
+import type { RenderProps } from '@anywidget/types';
+import { html } from '../lib/elements';
+import { keepFromNotebook } from '../lib/keys';
+import type { Pictured } from '../lib/picture';
+import { themeSheet } from '../lib/theme';
+import './atlas/atlas.css';
+import sheet from './atlas/atlas.figure.css';
+import { Desk } from './atlas/desk';
+import type { AtlasTraits } from './atlas/traits';
+
+function render({ model, el, signal, ...rest }: RenderProps<AtlasTraits>): () => void {
+  const life = new AbortController();
+  // an anywidget older than 0.11 passes no signal
+  (signal as AbortSignal | undefined)?.addEventListener('abort', () => life.abort(), { signal: life.signal });
+  const root: Pictured = el;
+  root.classList.add('nbinterp-widget', 'nbinterp-atlas');
+  root.addEventListener('keydown', keepFromNotebook, { signal: life.signal });
+  root.replaceChildren(html('style', {}, themeSheet() + sheet));
+  const desk = new Desk(model, root, rest, life.signal);
+  desk.start();
+  return () => life.abort();
+}
+
+export default { render };

@@ -1,0 +1,140 @@
+/** A scatter plot of a table's rows that shares what is picked with other widgets and with Python. */
+
+import type { RenderProps } from '@anywidget/types';
+import { Asking } from '../lib/asking';
+import { html } from '../lib/elements';
+import { keepFromNotebook } from '../lib/keys';
+import { figure, type Pictured } from '../lib/picture';
+import type { Column, RowsReply, ScatterPoints, ScatterSpec } from '../lib/protocol';
+import { Legend, Scatter } from '../lib/scatter/scatter';
+import { bytesOf, changeSelection, count, readSelection, type SelectionTraits } from '../lib/selection';
+import { isStill, keepState } from '../lib/still';
+import { themeSheet } from '../lib/theme';
+import { oncePerFrame } from '../lib/timing';
+import { visible } from '../lib/tokens';
+import './scatter/scatter.css';
+
+export interface ScatterTraits extends SelectionTraits {
+  spec: ScatterSpec;
+  points: ScatterPoints;
+  columns: Column[];
+  color: string;
+  problem: string;
+}
+
+/** Bytes of points and columns above which a notebook keeps a picture alone. */
+const MOST_KEPT = 250_000;
+
+let views = 0;
+
+function render({ model, el, signal }: RenderProps<ScatterTraits>): () => void {
+  const life = new AbortController();
+  // an anywidget older than 0.11 passes no signal
+  (signal as AbortSignal | undefined)?.addEventListener('abort', () => life.abort(), { signal: life.signal });
+  const root: Pictured = el;
+  root.classList.add('nbinterp-widget', 'nbinterp-scatter');
+
+  root.addEventListener('keydown', keepFromNotebook, { signal: life.signal });
+  const spec = model.get('spec');
+  const asking = new Asking(model, life.signal);
+  const save = oncePerFrame(() => model.save_changes(), life.signal);
+  const pick = (rows: Uint8Array): void => {
+    changeSelection(model, { rows });
+    save();
+  };
+  const describe = async (row: number): Promise<string[]> => {
+    const reply = await asking.ask<RowsReply>('rows', { rows: [row] });
+    const cells = reply.facts[0]?.cells ?? [];
+    return [`row ${row}`, ...reply.columns.map((name, at) => `${name}: ${cells[at] ?? ''}`)];
+  };
+  const plot = new Scatter(
+    spec.n,
+    { pick, hover: () => undefined, describe: row => (isStill(model) ? [`row ${row}`] : describe(row)) },
+    life.signal
+  );
+  const legend = new Legend(pick, life.signal);
+
+  const title = html('h3', { class: 'nbi-title' }, spec.title === '' ? '' : visible(spec.title));
+  const name = `nbi-colour-${(views += 1)}`;
+  const colours = html('select', { id: name });
+  const choice = html('div', { class: 'nbi-choice' }, html('label', { for: name }, 'colour'), colours);
+  const note = html('p', { class: 'nbi-note' }, spec.note === '' ? '' : visible(spec.note));
+  const problem = html('p', { class: 'nbi-problem', role: 'alert' });
+  root.replaceChildren(
+    html('style', {}, themeSheet()),
+    html('div', { class: 'nbi-header' }, title, choice),
+    html('div', { class: 'nbi-middle' }, plot.element, legend.element),
+    note,
+    problem
+  );
+
+  const columnOf = (): Column | null => model.get('columns').find(column => column.name === model.get('color')) ?? null;
+  const recolour = (): void => {
+    plot.colour(columnOf());
+    // a page without a kernel has the columns that were sent to it
+    const known = model.get('columns').map(column => column.name);
+    const names = ['', ...(isStill(model) ? known : model.get('spec').choices)];
+    choice.hidden = names.length < 2;
+    colours.replaceChildren(
+      ...names.map(each => html('option', { value: each }, each === '' ? 'none' : visible(each)))
+    );
+    colours.value = model.get('color');
+    reselect();
+  };
+  const reselect = (): void => {
+    const { rows } = readSelection(model);
+    plot.select(rows);
+    legend.update(columnOf(), rows);
+    root.dataset.picked = String(count(rows));
+  };
+  const replace = (): void => {
+    // a message's buffers begin anywhere
+    plot.place(new Float32Array(bytesOf(model.get('points').xy).slice().buffer));
+    plot.axes(model.get('spec').x, model.get('spec').y);
+  };
+  const trouble = (): void => void (problem.textContent = model.get('problem'));
+  colours.addEventListener(
+    'change',
+    () => {
+      model.set('color', colours.value);
+      model.save_changes();
+    },
+    { signal: life.signal }
+  );
+
+  const on = (trait: keyof ScatterTraits, changed: () => void): void => {
+    model.on(`change:${trait}`, changed);
+    life.signal.addEventListener('abort', () => model.off(`change:${trait}`, changed));
+  };
+  on('points', replace);
+  on('columns', recolour);
+  on('color', recolour);
+  on('selection', reselect);
+  on('problem', trouble);
+  replace();
+  recolour();
+  trouble();
+  if (weight(model) < MOST_KEPT) {
+    keepState(root, model, ['spec', 'points', 'columns', 'color', 'selection', 'problem'], ['color', 'selection']);
+  }
+  root.nbinterpPicture = () => {
+    const address = plot.picture();
+    return address === null
+      ? null
+      : figure(address, describePicture(model.get('spec'), root.dataset.picked ?? '0'), null);
+  };
+  return () => life.abort();
+}
+
+function weight(model: { get(name: 'points'): ScatterPoints; get(name: 'columns'): Column[] }): number {
+  const columns = model.get('columns').map(column => bytesOf(column.values).byteLength);
+  return columns.reduce((sum, bytes) => sum + bytes, bytesOf(model.get('points').xy).byteLength);
+}
+
+function describePicture({ n, x, y, title }: ScatterSpec, picked: string): string {
+  const named = title === '' ? '' : `${visible(title)}: `;
+  const some = picked === '0' ? '' : `, ${Number(picked).toLocaleString('en')} of them picked`;
+  return `${named}scatter of ${n.toLocaleString('en')} points, ${visible(x)} across and ${visible(y)} up${some}.`;
+}
+
+export default { render };
