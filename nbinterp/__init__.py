@@ -18,28 +18,30 @@ if TYPE_CHECKING:
     from nbinterp.geometry import circle_test as circle_test
     from nbinterp.geometry import circle_tests as circle_tests
     from nbinterp.geometry import circular_coordinates as circular_coordinates
-    from nbinterp.geometry import clusters as clusters
     from nbinterp.geometry import compare_shapes as compare_shapes
     from nbinterp.geometry import correct as correct
     from nbinterp.geometry import diagrams_across as diagrams_across
     from nbinterp.geometry import encoding_map as encoding_map
-    from nbinterp.geometry import explore as explore
-    from nbinterp.geometry import faithfulness as faithfulness
     from nbinterp.geometry import fit_manifold as fit_manifold
     from nbinterp.geometry import intrinsic_dimension as intrinsic_dimension
     from nbinterp.geometry import loop_significance as loop_significance
     from nbinterp.geometry import loop_significances as loop_significances
-    from nbinterp.geometry import mapper as mapper
     from nbinterp.geometry import neighbor_graph as neighbor_graph
     from nbinterp.geometry import pca as pca
-    from nbinterp.geometry import persistence as persistence
     from nbinterp.geometry import prepare as prepare
     from nbinterp.geometry import prepare_large as prepare_large
     from nbinterp.geometry import probe as probe
-    from nbinterp.geometry import reducibility as reducibility
-    from nbinterp.geometry import significance as significance
     from nbinterp.geometry import toroidal_coordinates as toroidal_coordinates
     from nbinterp.geometry import umap as umap
+    from nbinterp.geometry.clusters import clusters as clusters
+    from nbinterp.geometry.contrast import contrast as contrast
+    from nbinterp.geometry.explore import explore as explore
+    from nbinterp.geometry.faithfulness import faithfulness as faithfulness
+    from nbinterp.geometry.mapper import mapper as mapper
+    from nbinterp.geometry.persistence import persistence as persistence
+    from nbinterp.geometry.planes import flat_plane as flat_plane
+    from nbinterp.geometry.reducibility import reducibility as reducibility
+    from nbinterp.geometry.significance import significance as significance
     from nbinterp.interventions import Ablate as Ablate
     from nbinterp.interventions import Patch as Patch
     from nbinterp.interventions import Project as Project
@@ -94,12 +96,14 @@ _HOMES = {
         "circular_coordinates",
         "clusters",
         "compare_shapes",
+        "contrast",
         "correct",
         "diagrams_across",
         "encoding_map",
         "explore",
         "faithfulness",
         "fit_manifold",
+        "flat_plane",
         "intrinsic_dimension",
         "loop_significance",
         "loop_significances",

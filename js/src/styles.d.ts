@@ -11,3 +11,18 @@ declare module '*/static/dial.js' {
   const widget: import('@anywidget/types').AnyWidget;
   export default widget;
 }
+
+declare module '*/static/atlas.js' {
+  const widget: import('@anywidget/types').AnyWidget;
+  export default widget;
+}
+
+declare module '*/static/playground.js' {
+  const widget: import('@anywidget/types').AnyWidget;
+  export default widget;
+}
+
+declare module '*/static/scatter.js' {
+  const widget: import('@anywidget/types').AnyWidget;
+  export default widget;
+}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets
 
+from nbinterp.widgets.bundle import Bundle
 from nbinterp.widgets.saved import MOST_ROWS, AltairChart, draw_png, saved_bundle
 from nbinterp.widgets.selection import SelectionTrait
 from nbinterp.widgets.sharing import sharing
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
-
-_STATIC = pathlib.Path(__file__).parent.parent / "static"
 
 
 class Chart(anywidget.AnyWidget):
@@ -64,8 +62,8 @@ class Chart(anywidget.AnyWidget):
     >>> chart.observe(lambda change: print(change.new.get("brush")), names="selections")  # doctest: +SKIP
     """
 
-    _esm = _STATIC / "chart.js"
-    _css = _STATIC / "chart.css"
+    _esm = Bundle("chart.js")
+    _css = Bundle("chart.css")
 
     spec = traitlets.Dict().tag(sync=True)
     selections = traitlets.Dict().tag(sync=True)

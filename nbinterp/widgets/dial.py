@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +16,7 @@ from nbinterp.charts.dial import dial_chart
 from nbinterp.experiment import Experiment
 from nbinterp.interventions import Rotate
 from nbinterp.tokens import TokensLike, select_tokens
+from nbinterp.widgets.bundle import Bundle
 from nbinterp.widgets.protocol import Candidate, DialAnswer, DialSpec, DialSweep, Label, Layer, Series
 from nbinterp.widgets.saved import origin_of, page, saved_bundle
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from nbinterp.prompts import TokenizedPrompt
     from nbinterp.results import Result
 
-_STATIC = pathlib.Path(__file__).parent.parent / "static"
 _CANDIDATES = 8
 _SERIES = 14
 _STEPS_A_LABEL = 6
@@ -101,8 +100,8 @@ class Dial(anywidget.AnyWidget):
     >>> nb.Dial(model, circle, prompt="If this month is March, next month is", tokens=" March")  # doctest: +SKIP
     """
 
-    _esm = _STATIC / "dial.js"
-    _css = _STATIC / "dial.css"
+    _esm = Bundle("dial.js")
+    _css = Bundle("dial.css")
 
     spec = traitlets.Dict().tag(sync=True)
     angle = traitlets.Float(0.0).tag(sync=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 import threading
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from nbinterp.charts.clouds import scatter as scatter_chart
 from nbinterp.charts.data import MAX_ROWS
 from nbinterp.geometry.embedding import Embedding
 from nbinterp.widgets.asking import answer_page
+from nbinterp.widgets.bundle import Bundle
 from nbinterp.widgets.chart import Chart
 from nbinterp.widgets.columns import column_message
 from nbinterp.widgets.protocol import Column, Facts, ScatterPoints, ScatterSpec
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-_STATIC = pathlib.Path(__file__).parent.parent / "static"
 _MOST_TIPS = 8
 _MOST_LETTERS = 500
 _MOST_SAVED = 2_000  # points in a saved picture: altair takes seconds for more
@@ -80,8 +79,8 @@ class Scatter(anywidget.AnyWidget):
     >>> nb.Scatter(nb.umap(cloud), color="month")  # doctest: +SKIP
     """
 
-    _esm = _STATIC / "scatter.js"
-    _css = _STATIC / "scatter.css"
+    _esm = Bundle("scatter.js")
+    _css = Bundle("scatter.css")
 
     spec = traitlets.Dict().tag(sync=True)
     points = traitlets.Dict().tag(sync=True)

@@ -11,7 +11,12 @@ interface Bundle {
 
 /** The widgets' own bundles, fetched when one is shown. */
 const BUNDLES: Readonly<Record<string, () => Promise<[Bundle, unknown]>>> = {
-  dial: () => Promise.all([import('../../../nbinterp/static/dial.js'), import('../../../nbinterp/static/dial.css')])
+  atlas: () => Promise.all([import('../../../nbinterp/static/atlas.js'), import('../../../nbinterp/static/atlas.css')]),
+  dial: () => Promise.all([import('../../../nbinterp/static/dial.js'), import('../../../nbinterp/static/dial.css')]),
+  playground: () =>
+    Promise.all([import('../../../nbinterp/static/playground.js'), import('../../../nbinterp/static/playground.css')]),
+  scatter: () =>
+    Promise.all([import('../../../nbinterp/static/scatter.js'), import('../../../nbinterp/static/scatter.css')])
 };
 
 /** Draw a widget from its kept state; rejects where it cannot be drawn. */

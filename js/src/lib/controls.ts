@@ -1,7 +1,7 @@
 /** Controls that the widgets share: buttons, a number with its slider, a menu, a dialog with a text. */
 
 import './controls.css';
-import { html } from './elements';
+import { freshId, html } from './elements';
 import { icon, type IconName } from './icons';
 
 /** A button with an icon, and its label as text or, without room for it, as a tooltip. */
@@ -291,8 +291,6 @@ export interface MenuItem {
   run: () => void;
 }
 
-let popups = 0;
-
 /** A button that opens a menu: arrows, Home, End, first letters and Escape work as in any menu. */
 export class MenuButton {
   readonly element = html('div', { class: 'nbi-menu-box' });
@@ -311,7 +309,7 @@ export class MenuButton {
     options: { bare?: boolean } = {}
   ) {
     this.button = iconButton(name, label, signal, () => this.toggle(), options);
-    const id = `nbi-menu-${(popups += 1)}`;
+    const id = freshId('menu');
     // a popover lies above everything and is cut off by no cell; the browser closes it at Escape or a press elsewhere
     this.menu = html('div', { class: 'nbi-menu', role: 'menu', id, popover: 'auto', 'aria-label': label });
     for (const [attribute, value] of Object.entries({ haspopup: 'menu', expanded: 'false', controls: id })) {
@@ -420,7 +418,7 @@ export class TextDialog {
   private file = { name: '', mime: 'text/plain', text: '' };
 
   constructor(signal: AbortSignal) {
-    const id = `nbi-dialog-${(popups += 1)}`;
+    const id = freshId('dialog');
     this.heading.id = id;
     this.element = html('dialog', { class: 'nbi-dialog', 'aria-labelledby': id });
     const copy = iconButton('copy', 'Copy', signal, () => void this.copy());

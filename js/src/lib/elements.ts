@@ -37,3 +37,11 @@ export function html<K extends keyof HTMLElementTagNameMap>(
 export function set(element: Element, attributes: Attributes): void {
   fill(element, attributes, []);
 }
+
+// each bundle has its own copy of this file, and all of them share a page's ids
+let ids = Math.floor(Math.random() * 2 ** 40);
+
+/** An id that no other element of the page has. */
+export function freshId(name: string): string {
+  return `nbi-${name}-${(ids += 1).toString(36)}`;
+}

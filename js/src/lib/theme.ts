@@ -42,10 +42,11 @@ export const DARK: Palette = {
 /** Dash patterns that tell series apart without colour. */
 export const DASHES = ['none', '7 3', '2 3', '9 3 2 3', '4 2', '12 4'] as const;
 
-/** Whether JupyterLab, or VS Code, shows its dark theme. */
+/** Whether JupyterLab, VS Code or marimo shows its dark theme. */
 export function isDark(): boolean {
-  const { body } = document;
-  return body.dataset.jpThemeLight === 'false' || body.classList.contains('vscode-dark');
+  const { body, documentElement } = document;
+  const classes = [...body.classList, ...documentElement.classList];
+  return body.dataset.jpThemeLight === 'false' || classes.includes('vscode-dark') || classes.includes('dark');
 }
 
 /** Palette entries as CSS declarations. */
@@ -56,13 +57,26 @@ function declarations(palette: Palette): string {
 }
 
 /** The style sheet that gives every nbinterp widget its colours in both themes. */
-export function themeSheet(): string {
+function themeSheet(): string {
   const jupyter = '--nbi-ink:var(--jp-content-font-color0,#1b1f24);--nbi-surface:var(--jp-layout-color0,#fff)';
   return (
     `.nbinterp-widget{${declarations(LIGHT)};${jupyter}}` +
-    `[data-jp-theme-light="false"] .nbinterp-widget,.vscode-dark .nbinterp-widget{${declarations(DARK)};` +
+    `.nbinterp-widget[data-theme="dark"]{${declarations(DARK)};` +
     `${jupyter.replace('#1b1f24', DARK.ink).replace('#fff', DARK.surface)}}`
   );
+}
+
+/** A style element with the colours and a sheet of the widget's own; the root is told the host's theme, also later. */
+export function themeStyle(root: HTMLElement, signal: AbortSignal, sheet = ''): HTMLStyleElement {
+  // in a shadow root, as marimo makes one, no selector sees the page's body
+  const follow = (): void => {
+    root.dataset.theme = isDark() ? 'dark' : 'light';
+  };
+  follow();
+  onThemeChange(follow, signal);
+  const style = document.createElement('style');
+  style.textContent = themeSheet() + sheet;
+  return style;
 }
 
 /** A style sheet with every colour variable replaced by the palette's literal, for a picture that stands alone. */
@@ -75,9 +89,11 @@ export function withLiterals(sheet: string, palette: Palette): string {
   return sheet.replace(/var\((--nbi-\w+)\)/g, (whole, name: string) => colours[name] ?? whole);
 }
 
-/** Call `changed` whenever JupyterLab switches between a light and a dark theme. */
+/** Call `changed` whenever the host switches between a light and a dark theme. */
 export function onThemeChange(changed: () => void, signal: AbortSignal): void {
   const observer = new MutationObserver(changed);
-  observer.observe(document.body, { attributes: true, attributeFilter: ['data-jp-theme-light', 'class'] });
+  const watched = { attributes: true, attributeFilter: ['data-jp-theme-light', 'class'] };
+  observer.observe(document.body, watched);
+  observer.observe(document.documentElement, watched);
   signal.addEventListener('abort', () => observer.disconnect());
 }

@@ -1,10 +1,9 @@
 /** The Atlas: one cloud in several pictures that share one selection, from a lasso to a causal claim. */
 
 import type { RenderProps } from '@anywidget/types';
-import { html } from '../lib/elements';
 import { keepFromNotebook } from '../lib/keys';
 import type { Pictured } from '../lib/picture';
-import { themeSheet } from '../lib/theme';
+import { themeStyle } from '../lib/theme';
 import './atlas/atlas.css';
 import sheet from './atlas/atlas.figure.css';
 import { Desk } from './atlas/desk';
@@ -17,7 +16,7 @@ function render({ model, el, signal, ...rest }: RenderProps<AtlasTraits>): () =>
   const root: Pictured = el;
   root.classList.add('nbinterp-widget', 'nbinterp-atlas');
   root.addEventListener('keydown', keepFromNotebook, { signal: life.signal });
-  root.replaceChildren(html('style', {}, themeSheet() + sheet));
+  root.replaceChildren(themeStyle(root, life.signal, sheet));
   const desk = new Desk(model, root, rest, life.signal);
   desk.start();
   return () => life.abort();

@@ -8,7 +8,7 @@ import { Handler } from 'vega-tooltip';
 import { html } from '../lib/elements';
 import { changeSelection, count, NOTHING, readSelection, toRows, type SelectionTraits } from '../lib/selection';
 import { figure, svgAddress, type Pictured } from '../lib/picture';
-import { isDark, onThemeChange, themeSheet } from '../lib/theme';
+import { isDark, onThemeChange, themeStyle } from '../lib/theme';
 import { afterQuiet, oncePerFrame } from '../lib/timing';
 import './chart/chart.css';
 import { closedLoader } from './chart/loader';
@@ -42,7 +42,7 @@ function render({ model, el, signal }: RenderProps<ChartTraits>): () => void {
     const table = model.get('table');
     return table.columns.length > 0 ? table : numbersOf(model.get('spec'));
   };
-  root.replaceChildren(html('style', {}, themeSheet()), canvas, numbersElement(numbers, life.signal), problem);
+  root.replaceChildren(themeStyle(root, life.signal), canvas, numbersElement(numbers, life.signal), problem);
 
   let view: View | null = null;
   let names: string[] = [];

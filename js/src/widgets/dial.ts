@@ -6,7 +6,7 @@ import { html } from '../lib/elements';
 import { keepFromNotebook } from '../lib/keys';
 import type { Pictured } from '../lib/picture';
 import { isStill, keepState } from '../lib/still';
-import { themeSheet } from '../lib/theme';
+import { themeStyle } from '../lib/theme';
 import { oncePerFrame, slowLight } from '../lib/timing';
 import { Answers, topOf } from './dial/answers';
 import './dial/dial.css';
@@ -63,7 +63,7 @@ function render({ model, el, signal }: RenderProps<DialTraits>): () => void {
   const milliseconds = html('span', { class: 'nbi-milliseconds' });
   const problem = html('p', { class: 'nbi-problem', role: 'alert' });
   root.replaceChildren(
-    html('style', {}, themeSheet() + sheet),
+    themeStyle(root, life.signal, sheet),
     header.element,
     html('div', { class: 'nbi-middle' }, html('div', { class: 'nbi-face-box' }, face.element, key), answers.element),
     readout.element,

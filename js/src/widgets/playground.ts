@@ -3,11 +3,12 @@
 import type { RenderProps } from '@anywidget/types';
 import { Asking } from '../lib/asking';
 import { likeliest } from '../lib/bars';
-import { html } from '../lib/elements';
+import { freshId, html } from '../lib/elements';
 import { isTyping, keepFromNotebook } from '../lib/keys';
 import type { Pictured } from '../lib/picture';
 import type { PlaygroundAnswer } from '../lib/protocol';
-import { themeSheet } from '../lib/theme';
+import { keepState } from '../lib/still';
+import { themeStyle } from '../lib/theme';
 import { oncePerFrame, slowLight } from '../lib/timing';
 import { visible } from '../lib/tokens';
 import { Answer, type Run } from './playground/answer';
@@ -53,10 +54,10 @@ export function renderPlayground({ model, el, signal }: PlaygroundPlace): () => 
   const root: Pictured = el;
   root.classList.add('nbinterp-widget', 'nbinterp-playground');
   root.tabIndex = -1;
-  const name = `nbi-playground-${(views += 1)}`;
+  const name = freshId('playground');
   // one landmark a view, told from the others by its number
   root.setAttribute('role', 'region');
-  root.setAttribute('aria-label', `Playground ${views}`);
+  root.setAttribute('aria-label', `Playground ${(views += 1)}`);
 
   const save = oncePerFrame(() => model.save_changes(), life.signal);
   let ownProblem = '';
@@ -78,7 +79,7 @@ export function renderPlayground({ model, el, signal }: PlaygroundPlace): () => 
   const problem = html('p', { class: 'nbi-problem', role: 'alert' });
   const middle = html('div', { class: 'nbi-middle' }, stack.element, answer.element, dose.element, answer.tracking);
   root.replaceChildren(
-    html('style', {}, themeSheet() + sheet),
+    themeStyle(root, life.signal, sheet),
     top.element,
     problem,
     prompt.element,
@@ -150,6 +151,7 @@ export function renderPlayground({ model, el, signal }: PlaygroundPlace): () => 
   });
   size.observe(root);
   life.signal.addEventListener('abort', () => size.disconnect());
+  keepState(root, model, [...TRAITS], ['setting', 'kept', 'selection']);
   root.nbinterpPicture = () => {
     // what was set in this very frame belongs into the picture
     redraw();

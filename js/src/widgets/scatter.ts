@@ -2,14 +2,14 @@
 
 import type { RenderProps } from '@anywidget/types';
 import { Asking } from '../lib/asking';
-import { html } from '../lib/elements';
+import { freshId, html } from '../lib/elements';
 import { keepFromNotebook } from '../lib/keys';
 import { figure, type Pictured } from '../lib/picture';
 import type { Column, RowsReply, ScatterPoints, ScatterSpec } from '../lib/protocol';
 import { Legend, Scatter } from '../lib/scatter/scatter';
 import { bytesOf, changeSelection, count, readSelection, type SelectionTraits } from '../lib/selection';
 import { isStill, keepState } from '../lib/still';
-import { themeSheet } from '../lib/theme';
+import { themeStyle } from '../lib/theme';
 import { oncePerFrame } from '../lib/timing';
 import { visible } from '../lib/tokens';
 import './scatter/scatter.css';
@@ -24,8 +24,6 @@ export interface ScatterTraits extends SelectionTraits {
 
 /** Bytes of points and columns above which a notebook keeps a picture alone. */
 const MOST_KEPT = 250_000;
-
-let views = 0;
 
 function render({ model, el, signal }: RenderProps<ScatterTraits>): () => void {
   const life = new AbortController();
@@ -55,13 +53,13 @@ function render({ model, el, signal }: RenderProps<ScatterTraits>): () => void {
   const legend = new Legend(pick, life.signal);
 
   const title = html('h3', { class: 'nbi-title' }, spec.title === '' ? '' : visible(spec.title));
-  const name = `nbi-colour-${(views += 1)}`;
+  const name = freshId('colour');
   const colours = html('select', { id: name });
   const choice = html('div', { class: 'nbi-choice' }, html('label', { for: name }, 'colour'), colours);
   const note = html('p', { class: 'nbi-note' }, spec.note === '' ? '' : visible(spec.note));
   const problem = html('p', { class: 'nbi-problem', role: 'alert' });
   root.replaceChildren(
-    html('style', {}, themeSheet()),
+    themeStyle(root, life.signal),
     html('div', { class: 'nbi-header' }, title, choice),
     html('div', { class: 'nbi-middle' }, plot.element, legend.element),
     note,

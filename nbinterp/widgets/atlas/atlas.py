@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import pathlib
 import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -24,6 +23,7 @@ from nbinterp.widgets.atlas.lines import Lines, best_labels, drawn_columns, nume
 from nbinterp.widgets.atlas.pictures import LAYOUTS, Pictures, checked_view
 from nbinterp.widgets.atlas.shapes import Found, Homology
 from nbinterp.widgets.atlas.steering import Recollected, Steering
+from nbinterp.widgets.bundle import Bundle
 from nbinterp.widgets.columns import column_message
 from nbinterp.widgets.protocol import Again, AtlasSpec, AtlasView, Positions, Task
 from nbinterp.widgets.saved import origin_of, page, saved_bundle
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from nbinterp.widgets.playground import Playground
     from nbinterp.widgets.playground.asked import Asked
 
-_STATIC = pathlib.Path(__file__).parents[2] / "static"
 
 _AT_ONCE = 4000
 """Rows up to which the first picture is there when the widget is."""
@@ -113,8 +112,8 @@ class Atlas(anywidget.AnyWidget):
     >>> atlas = nb.Atlas(cloud, model, by="month", within="template")  # doctest: +SKIP
     """
 
-    _esm = _STATIC / "atlas.js"
-    _css = _STATIC / "atlas.css"
+    _esm = Bundle("atlas.js")
+    _css = Bundle("atlas.css")
 
     spec = traitlets.Dict().tag(sync=True)
     columns: Any = traitlets.List().tag(sync=True)

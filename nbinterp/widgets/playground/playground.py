@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +13,7 @@ import traitlets
 from nbinterp.experiment import Experiment, Generation
 from nbinterp.operations import Intervention
 from nbinterp.widgets.asking import answer_page, told
+from nbinterp.widgets.bundle import Bundle
 from nbinterp.widgets.playground import answering, curves, speaking
 from nbinterp.widgets.playground.answering import Answered, tracked_ids
 from nbinterp.widgets.playground.export import exported
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from nbinterp.spaces import Floats
     from nbinterp.widgets.playground.asked import Asked, Work
 
-_STATIC = pathlib.Path(__file__).parent.parent.parent / "static"
 _MOST_SWEEPS = 16
 
 
@@ -93,9 +92,8 @@ class Playground(anywidget.AnyWidget):
     >>> nb.Playground(model, "The capital of France is", directions={"Italy": v})  # doctest: +SKIP
     """
 
-    # as traits of our own: given a path, anywidget keeps every instance for ever, to tell it when the file changes
-    _esm: Any = traitlets.Unicode().tag(sync=True)
-    _css: Any = traitlets.Unicode().tag(sync=True)
+    _esm = Bundle("playground.js")
+    _css = Bundle("playground.css")
 
     _channels: tuple[Work, ...] = ()
     _answered: Answered | None = None
@@ -112,14 +110,6 @@ class Playground(anywidget.AnyWidget):
     timeline: Any = traitlets.Dict().tag(sync=True)
     task: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
-
-    @traitlets.default("_esm")
-    def _script(self) -> str:
-        return (_STATIC / "playground.js").read_text(encoding="utf-8")
-
-    @traitlets.default("_css")
-    def _sheet(self) -> str:
-        return (_STATIC / "playground.css").read_text(encoding="utf-8")
 
     def __init__(
         self,

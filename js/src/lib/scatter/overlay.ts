@@ -1,6 +1,6 @@
 /** What is drawn over the points as lines and text: axes, the lasso, representatives, the row under the hand. */
 
-import { set, svg } from '../elements';
+import { freshId, set, svg } from '../elements';
 import { visible } from '../tokens';
 import type { Box, Map2 } from './camera';
 import { ticks } from './ticks';
@@ -11,8 +11,6 @@ export const MARGIN = { left: 54, right: 12, top: 10, bottom: 42 } as const;
 const MOST_RINGS = 2000;
 
 const pixel = (value: number): string => value.toFixed(1);
-
-let overlays = 0;
 
 export class Overlay {
   /** Lies over the points. */
@@ -33,7 +31,7 @@ export class Overlay {
   private readonly under = svg('circle', { class: 'nbi-under', r: 7, visibility: 'hidden' });
 
   constructor() {
-    const id = `nbi-scatter-clip-${(overlays += 1)}`;
+    const id = freshId('scatter-clip');
     const inside = svg(
       'g',
       { transform: `translate(${MARGIN.left} ${MARGIN.top})`, 'clip-path': `url(#${id})` },

@@ -1,7 +1,7 @@
 /** A scatter plot of up to a million rows, drawn by WebGL2: axes, zoom, lasso, keyboard, and what is picked. */
 
 import { paint, hasShapes } from '../colours';
-import { html } from '../elements';
+import { freshId, html } from '../elements';
 import type { Column } from '../protocol';
 import { count, fromRows, NOTHING, type Bits } from '../selection';
 import { DARK, isDark, LIGHT, onThemeChange, type Palette } from '../theme';
@@ -96,7 +96,7 @@ export class Scatter {
       signal
     );
     this.tooltip = new Tooltip(row => events.describe(row), signal);
-    const help = html('p', { class: 'nbi-hidden', id: `nbi-scatter-help-${(plots += 1)}` }, HELP);
+    const help = html('p', { class: 'nbi-hidden', id: freshId('scatter-help') }, HELP);
     this.stage.setAttribute('aria-describedby', help.id);
     this.stage.append(this.overlay.below, this.painter.element, this.overlay.element, this.tooltip.element);
     this.element.append(this.bar.element, this.stage, this.ghostKey, this.note, help, this.tooltip.voice);
@@ -491,8 +491,6 @@ export class Scatter {
     };
   }
 }
-
-let plots = 0;
 
 const EVERYWHERE: Box = { x0: -Infinity, x1: Infinity, y0: -Infinity, y1: Infinity };
 

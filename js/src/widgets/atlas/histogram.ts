@@ -1,6 +1,6 @@
 /** How often each value of a column occurs, and what share of it is picked: a brush over the bars picks their rows. */
 
-import { html, set, svg } from '../../lib/elements';
+import { freshId, html, set, svg } from '../../lib/elements';
 import { everyLabel } from '../../lib/labels';
 import type { Column } from '../../lib/protocol';
 import { NOTHING, type Bits } from '../../lib/selection';
@@ -23,7 +23,7 @@ export class Histogram {
   private readonly marker = svg('path', { class: 'atlas-marker', 'aria-hidden': 'true' });
   private readonly drawing = svg('svg', { class: 'atlas-drawing', role: 'group', height: HEIGHT });
   // each widget brings this module along: only chance keeps their names apart
-  private readonly hatch = `atlas-hatch-${Math.random().toString(36).slice(2, 10)}`;
+  private readonly hatch = freshId('hatch');
   private readonly memo = new Memo();
   private readonly known = new WeakMap<Column, Bins>();
   private bins: Bins | null = null;

@@ -1,6 +1,6 @@
 /** The rows as a table: as many as there are, of which only those that are seen exist; and a search among them. */
 
-import { html, set } from '../../lib/elements';
+import { freshId, html, set } from '../../lib/elements';
 import { toggle } from '../../lib/controls';
 import type { Facts } from '../../lib/protocol';
 import { count, has, NOTHING, type Bits } from '../../lib/selection';
@@ -47,7 +47,7 @@ export class Table {
   private readonly chunks = new Map<number, Facts[]>();
   private readonly asked = new Set<number>();
   // each widget brings this module along: only chance keeps their names apart
-  private readonly name = `atlas-${Math.random().toString(36).slice(2, 10)}`;
+  private readonly name = freshId('table');
   private readonly memo = new Memo();
   private readonly drawSoon: () => void;
   private readonly fetchSoon: () => void;

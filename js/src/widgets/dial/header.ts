@@ -1,11 +1,9 @@
 /** The prompt as tokens to choose from, and the layer. */
 
-import { html } from '../../lib/elements';
+import { freshId, html } from '../../lib/elements';
 import type { DialSpec } from '../../lib/protocol';
 import { visible, writeToken } from '../../lib/tokens';
 import type { Moment } from './moment';
-
-let views = 0;
 
 export interface Choice {
   token(index: number): void;
@@ -15,7 +13,7 @@ export interface Choice {
 export class Header {
   readonly element = html('header', { class: 'nbi-header' });
 
-  private readonly name = `nbi-token-${(views += 1)}`;
+  private readonly name = freshId('token');
   private readonly chips = html('div', { class: 'nbi-chips' });
   private readonly slider = html('input', { type: 'range', min: 0, step: 1, 'aria-label': 'Layer' });
   private readonly number = html('output', { class: 'nbi-layer-number' });

@@ -1,11 +1,9 @@
 /** The list of what can be added: grouped by kind, searchable. */
 
 import { iconButton, placePopup } from '../../lib/controls';
-import { html } from '../../lib/elements';
+import { freshId, html } from '../../lib/elements';
 import type { Recipe } from '../../lib/protocol';
 import { visible } from '../../lib/tokens';
-
-let pickers = 0;
 
 /** The recipes that fit what was typed: every word has to occur. */
 export function fitting(recipes: readonly Recipe[], typed: string): Recipe[] {
@@ -33,7 +31,7 @@ export class AddButton {
   private readonly search: HTMLInputElement;
   private readonly list: HTMLElement;
   private readonly where = html('p', { class: 'nbi-add-where' });
-  private readonly id = `nbi-add-${(pickers += 1)}`;
+  private readonly id = freshId('add');
   private recipes: readonly Recipe[] = [];
   private shown: Recipe[] = [];
   private at = 0;
