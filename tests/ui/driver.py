@@ -26,6 +26,7 @@ LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"
 NO_BROWSER = "The browser tests found no Chromium; run `make chromium`, or set NBINTERP_CHROMIUM to one."
 
 _PATIENCE = 30_000
+_LONGEST = 150_000  # milliseconds: what any cell of a test may take on a busy machine
 _CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -196,8 +197,7 @@ class Lab:
 
     def command(self, name: str, **arguments: Any) -> None:
         """Execute a command of JupyterLab and wait until it is done."""
-        run = "([name, args]) => window.jupyterapp.commands.execute(name, args).then(() => null)"
-        self.page.evaluate(run, [name, arguments])
+        self._in_time(f"await window.jupyterapp.commands.execute({json.dumps(name)}, {json.dumps(arguments)});")
 
     def use_theme(self, theme: str) -> None:
         """Switch to a theme, `LIGHT` or `DARK`, and wait until it is on."""
@@ -252,7 +252,14 @@ class Lab:
 
     def _on_notebook(self, script: str) -> Any:
         """Run a script in the page that finds the current notebook panel in `notebook`."""
-        return self.page.evaluate(f"async () => {{ const notebook = window.jupyterapp.shell.currentWidget; {script} }}")
+        return self._in_time(f"const notebook = window.jupyterapp.shell.currentWidget; {script}")
+
+    def _in_time(self, script: str) -> Any:
+        """Run a script in the page; one that waits for what never comes fails, and does not hold up all that follows."""
+        late = (
+            f"new Promise((_, reject) => setTimeout(() => reject(new Error('no answer in {_LONGEST} ms')), {_LONGEST}))"
+        )
+        return self.page.evaluate(f"() => Promise.race([(async () => {{ {script} }})(), {late}])")
 
     def scroll_to(self, text: str) -> None:
         """Scroll to the first cell whose source holds a text: JupyterLab draws only the cells near what is seen."""
