@@ -239,9 +239,53 @@ IS_IT_REALLY_A_CIRCLE = [
     ),
 ]
 
+PLAYGROUND = [
+    (
+        "*Paris* has three quarters of the probability",
+        ".7 < model.run('The capital of France is').top(1)['base'].iloc[0] < .8",
+    ),
+    (
+        "Paris is gone. But look at the column `control`: a random push of the same length takes most of it as well.",
+        "(lambda p: (p.add(nb.Ablate('resid_post.3', tokens=' France')), p.frame().set_index('token').loc[' Paris'])[1])"
+        "(nb.Playground(model, 'The capital of France is', track=' Paris'))[['changed', 'control']].lt([.01, .3]).all()",
+    ),
+    (
+        "The text still says France; the model says *Rome*. The control leaves *Paris* on top, and Rome where it was.",
+        "(lambda c: max(c, key=lambda t: t['changed'])['text'] == ' Rome' and max(c, key=lambda t: t['control'])['text'] == ' Paris'"
+        " and next(t['control'] for t in c if t['text'] == ' Rome') < .01)(play.kept[0]['candidates'])",
+    ),
+    (
+        "at a fifth of\nthe patch little has changed; around a half the answer turns over.",
+        "[r.said()[0] for r in model.run([nb.Experiment('The capital of France is', nb.Patch('resid_post.3', source='The capital of Italy is',"
+        " tokens=' France', source_tokens=' Italy', amount=amount)) for amount in (.2, .4, .7)])] == [' Paris', ' Paris', ' Rome']",
+    ),
+    (
+        "Up to layer 22 the country stands at its own token, and what is put there decides; from layer 23 on, it is\nthe last token that decides",
+        "((patching.values > 0) == (np.arange(30) <= 22)[:, None] ^ np.array([False, True])).all()",
+    ),
+    (
+        "The direction was made from other sentences, and it moves the capital. The same length in a random direction does not.",
+        "(lambda c: max(c, key=lambda t: t['changed'])['text'] == ' Rome' and max(c, key=lambda t: t['control'])['text'] == ' Paris'"
+        " and not any('capital' in s for s in sentences))(play.kept[1]['candidates'])",
+    ),
+    (
+        "More is not better: the curve of the slider has a top, and beyond it the model falls apart.",
+        ".5 < rome['changed'].idxmax() < 2.5 and rome['changed'].iloc[-1] < .3 * rome['changed'].max()",
+    ),
+    (
+        "it goes on about the Roman Empire",
+        "'Roman Empire' in said['changed'] and said['base'] == said['control'] and 'Paris' in said['base']",
+    ),
+    (
+        "Its code is plain nnsight; it runs without nbinterp",
+        "said['changed'].strip() in printed.replace('\\\\n', '\\n') and 'import nbinterp' not in script.read_text()",
+    ),
+]
+
 CLAIMS = {
     "01_the_circle_of_months.ipynb": CIRCLE_OF_MONTHS,
     "02_is_it_really_a_circle.ipynb": IS_IT_REALLY_A_CIRCLE,
+    "03_playground.ipynb": PLAYGROUND,
 }
 
 

@@ -23,14 +23,14 @@ pytestmark = [pytest.mark.ui, pytest.mark.slow]
 
 # the months lean towards the one that the hand points at, one month on; at the start "April" leads
 DIAL = """
-import math, pathlib
-import anywidget, nbinterp, traitlets
+import math
+import anywidget, traitlets
 import pandas as pd, altair as alt
+from nbinterp.widgets.bundle import Bundle
 from nbinterp.widgets.saved import saved_bundle
 
 MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
 TOKENS = ["If", " this", " month", " is", " March", ",", " next", " month", " is"]
-STATIC = pathlib.Path(nbinterp.__file__).parent / "static"
 TURN = 2 * math.pi
 START = TURN * 2 / 12
 
@@ -42,8 +42,8 @@ def chances(angle, sharp):
     return softmax([sharp * math.cos(angle + TURN / 12 - TURN * k / 12) for k in range(12)] + [-1.0])
 
 class StubDial(anywidget.AnyWidget):
-    _esm = STATIC / "dial.js"
-    _css = STATIC / "dial.css"
+    _esm = Bundle("dial.js")
+    _css = Bundle("dial.css")
     spec = traitlets.Dict().tag(sync=True)
     angle = traitlets.Float(START).tag(sync=True)
     layer = traitlets.Int(11).tag(sync=True)
