@@ -13,7 +13,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 
 from nbinterp.geometry.multiple import enough_draws
 from nbinterp.geometry.preparation import leading
-from nbinterp.geometry.rows import centre_within, checked
+from nbinterp.geometry.rows import checked
 from nbinterp.geometry.told import Told
 from nbinterp.spaces import Direction
 
@@ -243,10 +243,7 @@ def contrast(
             f"got {int(picked.sum())} of {int(source.kept.sum())} usable rows picked; wanted some picked and some left, to compare them "
             "(rows of a giant norm are set aside: raise max_norm_ratio to keep them)."
         )
-    points = source.points
-    if within is not None:
-        points = points.copy()
-        points[source.kept] = centre_within(points[source.kept], source.column(within, "within")[source.kept])
+    points = source.centred(within)
     direction = Direction(source.site, source.model, points[picked].mean(axis=0) - points[others].mean(axis=0))
     together, held_out, why = _held_together(source, groups, picked)
     n_picked, n_others = int(picked.sum()), int(others.sum())

@@ -11,7 +11,7 @@ import pandas as pd
 from nbinterp.geometry.contrast import mask_of
 from nbinterp.geometry.multiple import enough_draws
 from nbinterp.geometry.preparation import leading, signed
-from nbinterp.geometry.rows import centre_within, checked
+from nbinterp.geometry.rows import checked
 from nbinterp.geometry.told import Told
 from nbinterp.spaces import Plane
 
@@ -159,10 +159,7 @@ def flat_plane(
     enough_draws(n_null, alpha, looks)
     source = checked(cloud, max_norm_ratio=max_norm_ratio)
     usable = np.flatnonzero(source.kept)
-    points = source.points
-    if within is not None:
-        points = points.copy()
-        points[usable] = centre_within(points[usable], source.column(within, "within")[usable])
+    points = source.centred(within)
     picked = np.flatnonzero(mask_of(rows, len(points)) & source.kept)
     if len(picked) < 3 or points.shape[1] < 2 or not np.ptp(points[picked], axis=0).any():
         raise ValueError(

@@ -100,6 +100,14 @@ class Checked:
             raise ValueError(f"got {missing} missing values in {role}; wanted one for each row: drop those rows first.")
         return values
 
+    def centred(self, within: Column | None) -> Floats:
+        """Return all rows, the kept ones with the mean of their group of `within` subtracted: ``[row, d_model]``."""
+        if within is None:
+            return self.points
+        points = self.points.copy()
+        points[self.kept] = centre_within(points[self.kept], self.column(within, "within")[self.kept])
+        return points
+
 
 def checked(cloud: Rows, *, max_norm_ratio: float | None = 3.0) -> Checked:
     """Check the rows of a cloud or an array and mark those of a giant norm.

@@ -2,6 +2,7 @@
 
 import type { RenderProps } from '@anywidget/types';
 import { keepFromNotebook } from '../lib/keys';
+import { lifeOf } from '../lib/life';
 import type { Pictured } from '../lib/picture';
 import { themeStyle } from '../lib/theme';
 import './atlas/atlas.css';
@@ -10,9 +11,7 @@ import { Desk } from './atlas/desk';
 import type { AtlasTraits } from './atlas/traits';
 
 function render({ model, el, signal, ...rest }: RenderProps<AtlasTraits>): () => void {
-  const life = new AbortController();
-  // an anywidget older than 0.11 passes no signal
-  (signal as AbortSignal | undefined)?.addEventListener('abort', () => life.abort(), { signal: life.signal });
+  const life = lifeOf(signal);
   const root: Pictured = el;
   root.classList.add('nbinterp-widget', 'nbinterp-atlas');
   root.addEventListener('keydown', keepFromNotebook, { signal: life.signal });

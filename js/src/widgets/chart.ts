@@ -1,5 +1,6 @@
 /** A linked chart: an altair chart whose selections reach Python, drawn without any address outside. */
 
+import { lifeOf } from '../lib/life';
 import type { RenderProps } from '@anywidget/types';
 import { None, parse, View, type Spec } from 'vega';
 import { expressionInterpreter } from 'vega-interpreter';
@@ -31,9 +32,7 @@ interface ChartTraits extends SelectionTraits {
 const LONGEST_SVG = 400_000;
 
 function render({ model, el, signal }: RenderProps<ChartTraits>): () => void {
-  const life = new AbortController();
-  // an anywidget older than 0.11 passes no signal
-  (signal as AbortSignal | undefined)?.addEventListener('abort', () => life.abort(), { signal: life.signal });
+  const life = lifeOf(signal);
   const root: Pictured = el;
   root.classList.add('nbinterp-widget', 'nbinterp-chart');
   const canvas = html('div', { class: 'nbi-canvas' });

@@ -4,6 +4,7 @@ import type { RenderProps } from '@anywidget/types';
 import { degrees, normalise } from '../lib/angles';
 import { html } from '../lib/elements';
 import { keepFromNotebook } from '../lib/keys';
+import { lifeOf, onChange } from '../lib/life';
 import type { Pictured } from '../lib/picture';
 import { isStill, keepState } from '../lib/still';
 import { themeStyle } from '../lib/theme';
@@ -23,9 +24,7 @@ const TRAITS = ['spec', 'angle', 'layer', 'token', 'answer', 'sweep', 'problem']
 const PATIENCE = 150;
 
 function render({ model, el, signal }: RenderProps<DialTraits>): () => void {
-  const life = new AbortController();
-  // an anywidget older than 0.11 passes no signal
-  (signal as AbortSignal | undefined)?.addEventListener('abort', () => life.abort(), { signal: life.signal });
+  const life = lifeOf(signal);
   const root: Pictured = el;
   root.classList.add('nbinterp-widget', 'nbinterp-dial');
 
@@ -106,10 +105,7 @@ function render({ model, el, signal }: RenderProps<DialTraits>): () => void {
   );
   const redrawSoon = oncePerFrame(redraw, life.signal);
 
-  for (const trait of TRAITS) {
-    model.on(`change:${trait}`, redrawSoon);
-    life.signal.addEventListener('abort', () => model.off(`change:${trait}`, redrawSoon));
-  }
+  onChange(model, TRAITS, redrawSoon, life.signal);
   const size = new ResizeObserver(() => response.resize(readout.element.clientWidth, readMoment(model)));
   size.observe(readout.element);
   life.signal.addEventListener('abort', () => size.disconnect());

@@ -5,6 +5,7 @@ import { Asking } from '../lib/asking';
 import { likeliest } from '../lib/bars';
 import { freshId, html } from '../lib/elements';
 import { isTyping, keepFromNotebook } from '../lib/keys';
+import { lifeOf, onChange } from '../lib/life';
 import type { Pictured } from '../lib/picture';
 import type { PlaygroundAnswer } from '../lib/protocol';
 import { keepState } from '../lib/still';
@@ -49,8 +50,7 @@ export interface PlaygroundPlace {
 }
 
 export function renderPlayground({ model, el, signal }: PlaygroundPlace): () => void {
-  const life = new AbortController();
-  signal?.addEventListener('abort', () => life.abort(), { signal: life.signal });
+  const life = lifeOf(signal);
   const root: Pictured = el;
   root.classList.add('nbinterp-widget', 'nbinterp-playground');
   root.tabIndex = -1;
@@ -137,10 +137,7 @@ export function renderPlayground({ model, el, signal }: PlaygroundPlace): () => 
   const redrawSoon = oncePerFrame(redraw, life.signal);
   const forgive = (): void => void (ownProblem = '');
 
-  for (const trait of TRAITS) {
-    model.on(`change:${trait}`, redrawSoon);
-    life.signal.addEventListener('abort', () => model.off(`change:${trait}`, redrawSoon));
-  }
+  onChange(model, TRAITS, redrawSoon, life.signal);
   // a change is another try
   model.on('change:setting', forgive);
   life.signal.addEventListener('abort', () => model.off('change:setting', forgive));
@@ -190,7 +187,6 @@ function followed(moment: Moment): PlaygroundAnswer | null {
 }
 
 function render({ model, el, signal }: RenderProps<PlaygroundTraits>): () => void {
-  // an anywidget older than 0.11 passes no signal
   return renderPlayground({ model, el, signal });
 }
 

@@ -1,5 +1,6 @@
 /** A scatter plot of a table's rows that shares what is picked with other widgets and with Python. */
 
+import { lifeOf, onChange } from '../lib/life';
 import type { RenderProps } from '@anywidget/types';
 import { Asking } from '../lib/asking';
 import { freshId, html } from '../lib/elements';
@@ -26,9 +27,7 @@ export interface ScatterTraits extends SelectionTraits {
 const MOST_KEPT = 250_000;
 
 function render({ model, el, signal }: RenderProps<ScatterTraits>): () => void {
-  const life = new AbortController();
-  // an anywidget older than 0.11 passes no signal
-  (signal as AbortSignal | undefined)?.addEventListener('abort', () => life.abort(), { signal: life.signal });
+  const life = lifeOf(signal);
   const root: Pictured = el;
   root.classList.add('nbinterp-widget', 'nbinterp-scatter');
 
@@ -100,10 +99,7 @@ function render({ model, el, signal }: RenderProps<ScatterTraits>): () => void {
     { signal: life.signal }
   );
 
-  const on = (trait: keyof ScatterTraits, changed: () => void): void => {
-    model.on(`change:${trait}`, changed);
-    life.signal.addEventListener('abort', () => model.off(`change:${trait}`, changed));
-  };
+  const on = (trait: keyof ScatterTraits, changed: () => void): void => onChange(model, [trait], changed, life.signal);
   on('points', replace);
   on('columns', recolour);
   on('color', recolour);

@@ -2,6 +2,7 @@
 
 import { Asking } from '../../lib/asking';
 import { html } from '../../lib/elements';
+import { onChange } from '../../lib/life';
 import type { Pictured } from '../../lib/picture';
 import { Progress } from '../../lib/progress';
 import type { Column, Feature } from '../../lib/protocol';
@@ -127,10 +128,7 @@ export class Desk implements Hand {
   /** Draw for the first time, and from now on whenever something changes. */
   start(): void {
     const { model, signal, root } = this;
-    for (const trait of TRAITS) {
-      model.on(`change:${trait}`, this.redrawSoon);
-      signal.addEventListener('abort', () => model.off(`change:${trait}`, this.redrawSoon));
-    }
+    onChange(model, TRAITS, this.redrawSoon, signal);
     const fit = oncePerFrame(() => {
       this.persistence.resize();
       this.histogram.resize(this.histogram.element.clientWidth);
