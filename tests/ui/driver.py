@@ -262,8 +262,25 @@ class Lab:
         return self.page.evaluate(f"() => Promise.race([(async () => {{ {script} }})(), {late}])")
 
     def scroll_to(self, text: str) -> None:
-        """Scroll to the first cell whose source holds a text: JupyterLab draws only the cells near what is seen."""
-        script = "await notebook.content.scrollToItem(notebook.content.widgets.findIndex(cell => cell.model.sharedModel.getSource().includes(TEXT)), 'start');"
+        """Scroll to the first cell whose source holds a text and stay there while what lies above it is drawn.
+
+        JupyterLab draws only the cells near what is seen: those above take their true height when they come near.
+        """
+        script = """
+            const index = notebook.content.widgets.findIndex(cell => cell.model.sharedModel.getSource().includes(TEXT));
+            const { node } = notebook.content.widgets[index];
+            const resting = () => {
+                const seen = notebook.content.node.getBoundingClientRect();
+                const { top } = node.getBoundingClientRect();
+                return node.isConnected && top >= seen.top - 2 && top < seen.bottom - 20;
+            };
+            for (let rested = 0; rested < 3; rested = resting() ? rested + 1 : 0) {
+                if (!resting()) {
+                    await notebook.content.scrollToItem(index, 'start');
+                }
+                await new Promise(resolve => setTimeout(resolve, 150));
+            }
+        """
         self._on_notebook(script.replace("TEXT", json.dumps(text)))
 
     def run_all(self) -> None:

@@ -69,7 +69,9 @@ def test_the_tutorial_turns_the_months(lab: Lab, demo_name):
     lab.close()
     lab.reopen_without_kernel(NAME)
     lab.scroll_to("dial = nb.Dial(")
-    lab.page.locator('.nbinterp-figure img[alt^="Dial of month"][alt*="July"]').wait_for()
+    dial = shown_dial(lab)
+    lab.wait_until(dial, "data-top-turned", " August")
+    assert "no kernel" in dial.locator(".nbi-footer").inner_text()
     assert lab.page.get_by_text("model not found").count() == 0
 
 
