@@ -73,16 +73,16 @@ def _brushes(lab: Lab, n: int, wanted: float, times: int) -> Iterator[Figure]:
     for turn in range(times + 2):
         lab.ask("heard.clear()")
         lab.page.evaluate("() => { brush.drawn = []; }")
-        left = stage["x"] + 90 + 13 * (turn % 9)
-        top = stage["y"] + 40 + 7 * (turn % 5)
-        lab.drag([(left, top), (left + 160, top), (left + 200, top + 140), (left + 20, top + 160 + turn)])
+        # round the middle of the cloud, so that each movement picks other points
+        x, y = stage["x"] + stage["width"] / 2 + 7 * (turn % 9 - 4), stage["y"] + stage["height"] / 2
+        lab.drag([(x - 80, y - 60), (x + 80, y - 60), (x + 80, y + 60), (x - 90 - turn, y + 60)])
         lab.page.wait_for_timeout(1500)
-        end, drawn = lab.page.evaluate("() => [brush.end, Math.max(...brush.drawn)]")
+        end, drawn = lab.page.evaluate("() => [brush.end, Math.max(0, ...brush.drawn)]")
         heard = json.loads(lab.ask("heard"))
-        if turn >= 2:
-            # a last movement that picks no other point leaves nothing to wait for
-            python.append(max(0.0, heard[-1] - end))
-            page.append(max(0.0, drawn - end))
+        # a last movement that picks no other point leaves nothing to wait for, and says nothing
+        if turn >= 2 and heard and heard[-1] > end and drawn > end:
+            python.append(heard[-1] - end)
+            page.append(drawn - end)
         lab.page.keyboard.press("Escape")
         lab.page.wait_for_timeout(300)
         cost.append(float(lab.page.locator(".nbi-canvases").first.get_attribute("data-milliseconds") or "nan"))

@@ -17,10 +17,21 @@ if TYPE_CHECKING:
     from playwright.sync_api import CDPSession
 
 # Milliseconds since 1970, as Python's `time.time() * 1000` on the same machine. A change is on screen when the frame
-# after the one that drew it begins: only then has the browser handed the first one on.
+# after the one that drew it begins: only then has the browser handed the first one on. What changes while a frame is
+# prepared is drawn by that one, anything else by the next.
 _CLOCK = """() => {
   window.clock = at => performance.timeOrigin + (at ?? performance.now());
-  window.onScreen = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(clock()))));
+  let preparing = false;
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => { preparing = false; };
+  const mark = () => {
+    preparing = true;
+    port2.postMessage(0);
+    requestAnimationFrame(mark);
+  };
+  requestAnimationFrame(mark);
+  const frame = () => new Promise(requestAnimationFrame);
+  window.onScreen = () => (preparing ? frame() : frame().then(frame)).then(() => clock());
 }"""
 
 

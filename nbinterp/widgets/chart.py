@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import traitlets
 
 from nbinterp.widgets.bundle import Bundle
 from nbinterp.widgets.saved import MOST_ROWS, AltairChart, draw_png, saved_bundle
 from nbinterp.widgets.selection import SelectionTrait
 from nbinterp.widgets.sharing import sharing
+from nbinterp.widgets.widget import Widget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Chart(anywidget.AnyWidget):
+class Chart(Widget):
     """An altair chart that lives in the notebook and tells Python what is selected in it.
 
     The chart is drawn by our own copy of Vega, so that it works where the internet does not. It follows JupyterLab's

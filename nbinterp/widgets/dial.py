@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-import anywidget
 import numpy as np
 import pandas as pd
 import traitlets
@@ -19,6 +18,7 @@ from nbinterp.tokens import TokensLike, select_tokens
 from nbinterp.widgets.bundle import Bundle
 from nbinterp.widgets.protocol import Candidate, DialAnswer, DialSpec, DialSweep, Label, Layer, Series
 from nbinterp.widgets.saved import origin_of, page, saved_bundle
+from nbinterp.widgets.widget import Widget
 
 if TYPE_CHECKING:
     import os
@@ -58,7 +58,7 @@ class Asked(Protocol):
         """Return what runs the newest piece of work on the main thread."""
 
 
-class Dial(anywidget.AnyWidget):
+class Dial(Widget):
     """Turn a token's activation around a circle and watch the model's next word follow.
 
     The token moves along the circle's curve from where it stands to where the hand points, and the model runs on from

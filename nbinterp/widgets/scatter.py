@@ -7,7 +7,6 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
-import anywidget
 import numpy as np
 import pandas as pd
 import traitlets
@@ -22,6 +21,7 @@ from nbinterp.widgets.columns import column_message
 from nbinterp.widgets.protocol import Column, Facts, ScatterPoints, ScatterSpec
 from nbinterp.widgets.saved import origin_of, page, saved_bundle
 from nbinterp.widgets.selection import SelectionTrait
+from nbinterp.widgets.widget import Widget
 
 if TYPE_CHECKING:
     import os
@@ -39,7 +39,7 @@ _MOST_BYTES = 2_000_000  # of the columns that go to the page before somebody as
 Source = pd.DataFrame | Embedding
 
 
-class Scatter(anywidget.AnyWidget):
+class Scatter(Widget):
     """A scatter plot of up to millions of rows, drawn by nbinterp's own WebGL, that shares what is picked.
 
     Draw a lasso or a box to pick rows, click one, or a label in the legend; Shift adds, Alt takes away. The wheel zooms once the

@@ -106,6 +106,7 @@ class LabServer:
             f"--IdentityProvider.token={_TOKEN}",
             "--LabApp.expose_app_in_browser=True",
             f"--LabApp.extra_labextensions_path={extensions}",
+            "--ServerApp.jpserver_extensions=nbinterp.server=True",
         ]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *options],

@@ -28,6 +28,7 @@ import anywidget, traitlets
 import pandas as pd, altair as alt
 from nbinterp.widgets.bundle import Bundle
 from nbinterp.widgets.saved import saved_bundle
+from nbinterp.widgets.widget import Widget
 
 MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
 TOKENS = ["If", " this", " month", " is", " March", ",", " next", " month", " is"]
@@ -41,7 +42,7 @@ def softmax(scores):
 def chances(angle, sharp):
     return softmax([sharp * math.cos(angle + TURN / 12 - TURN * k / 12) for k in range(12)] + [-1.0])
 
-class StubDial(anywidget.AnyWidget):
+class StubDial(Widget):
     _esm = Bundle("dial.js")
     _css = Bundle("dial.css")
     spec = traitlets.Dict().tag(sync=True)

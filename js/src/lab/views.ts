@@ -6,7 +6,7 @@ import type { Message } from '@lumino/messaging';
 import { Panel, Widget } from '@lumino/widgets';
 import type { Pictured } from '../lib/picture';
 import { HTML, keptState, OURS, ourModelId, VIEW, type Kept } from './ours';
-import { Memory } from './restoring';
+import { FROM_FILE, Memory } from './restoring';
 import { drawStill } from './still';
 
 /** JupyterLab's own widget renderer has rank -10; ours asks first. */
@@ -70,6 +70,8 @@ class Output extends Panel implements IRenderMime.IRenderer {
   private model: IRenderMime.IMimeModel | null = null;
   private live = false;
   private cell: string | null = null;
+  /** In which of the notebook's kernels the widget lives or lived. */
+  private life = FROM_FILE;
   /** Ends the still view that is shown. */
   private stillness: AbortController | null = null;
 
@@ -83,7 +85,7 @@ class Output extends Panel implements IRenderMime.IRenderer {
 
   override dispose(): void {
     if (!this.isDisposed) {
-      this.memory.remember(this.cell, this.modelId, this.state() ?? keptState(this.model?.data));
+      this.memory.remember(this.cell, this.modelId, this.state() ?? keptState(this.model?.data), this.life);
       this.stillness?.abort();
     }
     super.dispose();
@@ -205,6 +207,7 @@ class Output extends Panel implements IRenderMime.IRenderer {
       return;
     }
     this.live = mimeType === VIEW;
+    this.life = this.live ? this.memory.life : this.life;
     this.clear();
     const renderer = this.notebook.content.rendermime.createRenderer(mimeType);
     this.addWidget(renderer);

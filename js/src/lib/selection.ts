@@ -101,12 +101,22 @@ export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
+/** Bits as Python writes them: it sends back what it would have written in another way. */
+function ended(bits: Bits): Bits {
+  let length = bits.length;
+  while (length > 0 && bits[length - 1] === 0) {
+    length -= 1;
+  }
+  // a view of the beginning would be sent whole
+  return bits.slice(0, length);
+}
+
 /** Pick something else of some kinds; the others stay. Call `save_changes` after it. */
 export function changeSelection<T extends SelectionTraits>(model: AnyModel<T>, change: Partial<Selected>): void {
   const { rows, examples, tokens, layers, heads } = { ...readSelection(model), ...change };
   const picked: Picked = {
-    rows: viewOf(rows),
-    examples: viewOf(examples),
+    rows: viewOf(ended(rows)),
+    examples: viewOf(ended(examples)),
     tokens: [...tokens],
     layers: [...layers],
     heads: heads.map(pair => [...pair])

@@ -162,12 +162,14 @@ test('bars are picked and extended by keyboard', () => {
   expect(count(bytesOf(model.traits.selection.rows))).toBe(8);
 });
 
-test('many changes within a frame are saved once', () => {
+test('of many changes within a frame the first is saved at once, the others together', () => {
   const before = model.saved;
   press('.atlas-bar', 'Enter');
+  expect(model.saved).toBe(before + 1);
+  press('.atlas-bar', 'ArrowRight', { shiftKey: true });
   press('.atlas-bar', 'ArrowRight', { shiftKey: true });
   frames();
-  expect(model.saved).toBe(before + 1);
+  expect(model.saved).toBe(before + 2);
 });
 
 test('questions go to Python, and what it refuses is told', async () => {

@@ -11,7 +11,7 @@ import { Desk } from './atlas/desk';
 import type { AtlasTraits } from './atlas/traits';
 
 function render({ model, el, signal, ...rest }: RenderProps<AtlasTraits>): () => void {
-  const life = lifeOf(signal);
+  const life = lifeOf(el, signal);
   const root: Pictured = el;
   root.classList.add('nbinterp-widget', 'nbinterp-atlas');
   root.addEventListener('keydown', keepFromNotebook, { signal: life.signal });

@@ -32,7 +32,7 @@ interface ChartTraits extends SelectionTraits {
 const LONGEST_SVG = 400_000;
 
 function render({ model, el, signal }: RenderProps<ChartTraits>): () => void {
-  const life = lifeOf(signal);
+  const life = lifeOf(el, signal);
   const root: Pictured = el;
   root.classList.add('nbinterp-widget', 'nbinterp-chart');
   const canvas = html('div', { class: 'nbi-canvas' });

@@ -8,7 +8,7 @@ import { lifeOf, onChange } from '../lib/life';
 import type { Pictured } from '../lib/picture';
 import { isStill, keepState } from '../lib/still';
 import { themeStyle } from '../lib/theme';
-import { oncePerFrame, slowLight } from '../lib/timing';
+import { oncePerFrame, promptly, slowLight } from '../lib/timing';
 import { Answers, topOf } from './dial/answers';
 import './dial/dial.css';
 import sheet from './dial/dial.figure.css';
@@ -24,13 +24,13 @@ const TRAITS = ['spec', 'angle', 'layer', 'token', 'answer', 'sweep', 'problem']
 const PATIENCE = 150;
 
 function render({ model, el, signal }: RenderProps<DialTraits>): () => void {
-  const life = lifeOf(signal);
+  const life = lifeOf(el, signal);
   const root: Pictured = el;
   root.classList.add('nbinterp-widget', 'nbinterp-dial');
 
   root.addEventListener('keydown', keepFromNotebook, { signal: life.signal });
   const still = isStill(model);
-  const save = oncePerFrame(() => model.save_changes(), life.signal);
+  const save = promptly(() => model.save_changes(), life.signal);
   const change = <K extends 'angle' | 'layer' | 'token'>(name: K, value: DialTraits[K]): void => {
     if (model.get(name) !== value) {
       model.set(name, value);

@@ -117,15 +117,18 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-test('a slider moves the setting at once, and is sent once a frame', () => {
+test('a slider moves the setting at once, and what follows within a frame is sent together', () => {
   const slider = one('.nbi-card .nbi-slider');
   press(slider, 'ArrowRight');
-  press(slider, 'ArrowRight', { repeat: true });
-  expect(model.get('setting').acts[0]?.values.scale).toBe(2);
-  expect([model.get('setting').moment, model.get('setting').gesture]).toEqual([3, 2]);
-  frames();
   expect(model.saved).toBe(1);
-  expect([el.dataset.moment, el.dataset.answered, el.dataset.working]).toEqual(['3', '1', 'true']);
+  press(slider, 'ArrowRight', { repeat: true });
+  press(slider, 'ArrowRight', { repeat: true });
+  expect(model.saved).toBe(1);
+  expect(model.get('setting').acts[0]?.values.scale).toBe(2.5);
+  expect([model.get('setting').moment, model.get('setting').gesture]).toEqual([4, 2]);
+  frames();
+  expect(model.saved).toBe(2);
+  expect([el.dataset.moment, el.dataset.answered, el.dataset.working]).toEqual(['4', '1', 'true']);
 });
 
 test('numbers of an older setting are pale only when the answer takes long', () => {

@@ -10,7 +10,7 @@ import type { Pictured } from '../lib/picture';
 import type { PlaygroundAnswer } from '../lib/protocol';
 import { keepState } from '../lib/still';
 import { themeStyle } from '../lib/theme';
-import { oncePerFrame, slowLight } from '../lib/timing';
+import { oncePerFrame, promptly, slowLight } from '../lib/timing';
 import { visible } from '../lib/tokens';
 import { Answer, type Run } from './playground/answer';
 import { Dose } from './playground/dose';
@@ -50,7 +50,7 @@ export interface PlaygroundPlace {
 }
 
 export function renderPlayground({ model, el, signal }: PlaygroundPlace): () => void {
-  const life = lifeOf(signal);
+  const life = lifeOf(el, signal);
   const root: Pictured = el;
   root.classList.add('nbinterp-widget', 'nbinterp-playground');
   root.tabIndex = -1;
@@ -59,7 +59,7 @@ export function renderPlayground({ model, el, signal }: PlaygroundPlace): () => 
   root.setAttribute('role', 'region');
   root.setAttribute('aria-label', `Playground ${(views += 1)}`);
 
-  const save = oncePerFrame(() => model.save_changes(), life.signal);
+  const save = promptly(() => model.save_changes(), life.signal);
   let ownProblem = '';
   const trouble = (sentence: string): void => {
     ownProblem = sentence;

@@ -11,7 +11,7 @@ import { Legend, Scatter } from '../lib/scatter/scatter';
 import { bytesOf, changeSelection, count, readSelection, type SelectionTraits } from '../lib/selection';
 import { isStill, keepState } from '../lib/still';
 import { themeStyle } from '../lib/theme';
-import { oncePerFrame } from '../lib/timing';
+import { promptly } from '../lib/timing';
 import { visible } from '../lib/tokens';
 import './scatter/scatter.css';
 
@@ -27,14 +27,14 @@ export interface ScatterTraits extends SelectionTraits {
 const MOST_KEPT = 250_000;
 
 function render({ model, el, signal }: RenderProps<ScatterTraits>): () => void {
-  const life = lifeOf(signal);
+  const life = lifeOf(el, signal);
   const root: Pictured = el;
   root.classList.add('nbinterp-widget', 'nbinterp-scatter');
 
   root.addEventListener('keydown', keepFromNotebook, { signal: life.signal });
   const spec = model.get('spec');
   const asking = new Asking(model, life.signal);
-  const save = oncePerFrame(() => model.save_changes(), life.signal);
+  const save = promptly(() => model.save_changes(), life.signal);
   const pick = (rows: Uint8Array): void => {
     changeSelection(model, { rows });
     save();

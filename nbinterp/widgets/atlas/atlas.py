@@ -7,7 +7,6 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-import anywidget
 import numpy as np
 import pandas as pd
 import traitlets
@@ -28,6 +27,7 @@ from nbinterp.widgets.columns import column_message
 from nbinterp.widgets.protocol import Again, AtlasSpec, AtlasView, Positions, Task
 from nbinterp.widgets.saved import origin_of, page, saved_bundle
 from nbinterp.widgets.selection import Selection, SelectionTrait
+from nbinterp.widgets.widget import Widget
 
 if TYPE_CHECKING:
     import os
@@ -58,7 +58,7 @@ def _reference(playground: Any, widget: object = None) -> str:
     return "" if playground is None else f"IPY_MODEL_{playground.model_id}"
 
 
-class Atlas(anywidget.AnyWidget):
+class Atlas(Widget):
     """A cloud in pictures that share one selection, from a lasso to a tested claim, and to an intervention.
 
     Scatter (principal components, UMAP, circular coordinates, two columns), persistence diagram and bars, histogram and table

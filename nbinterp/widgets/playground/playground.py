@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
-import anywidget
 import numpy as np
 import pandas as pd
 import traitlets
@@ -34,6 +33,7 @@ from nbinterp.widgets.playground.timeline import Past
 from nbinterp.widgets.protocol import Act, Curve, Kept, PlaygroundSpec, Setting, Task
 from nbinterp.widgets.saved import origin_of, page, saved_bundle
 from nbinterp.widgets.selection import SelectionTrait
+from nbinterp.widgets.widget import Widget
 
 if TYPE_CHECKING:
     import os
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 _MOST_SWEEPS = 16
 
 
-class Playground(anywidget.AnyWidget):
+class Playground(Widget):
     """Change a model while it answers: a stack of interventions with sliders, beside a control that should do nothing.
 
     What the hand does is one value, `setting`; from it comes an `Experiment`, from that the answer. The next token is

@@ -10,7 +10,7 @@ import { Legend } from '../../lib/scatter/legend';
 import { Scatter } from '../../lib/scatter/scatter';
 import { changeSelection, count, fromRows, NOTHING, readSelection, type Bits } from '../../lib/selection';
 import { isStill, keepState } from '../../lib/still';
-import { oncePerFrame } from '../../lib/timing';
+import { oncePerFrame, promptly } from '../../lib/timing';
 import { visible } from '../../lib/tokens';
 import { Beside, findModel, type FindModel } from './again';
 import { sameBits } from './bits';
@@ -83,7 +83,7 @@ export class Desk implements Hand {
     const { n, model: name } = model.get('spec');
     this.n = n;
     this.still = isStill(model);
-    this.save = oncePerFrame(() => model.save_changes(), signal);
+    this.save = promptly(() => model.save_changes(), signal);
     this.redrawSoon = oncePerFrame(() => this.redraw(), signal);
     this.asking = new Asking(model, signal);
     const stored = (): Column[] => model.get('columns');
