@@ -282,10 +282,94 @@ PLAYGROUND = [
     ),
 ]
 
+ATLAS = [
+    (
+        "**other sentences and other words**",
+        "not set(held_out['word']) & set(seen['word']) and not set(held_out['sentence']) & set(seen['sentence']) and len(held_out) == 72",
+    ),
+    (
+        "Two islands.",
+        "(lambda x, pleased: x[pleased].min() - x[~pleased].max() > .2)(picture['x'], seen['mood'] == 'pleased')",
+    ),
+    (
+        "**p** says how many\n  of them do as well as yours: none",
+        "island.p == 1 / 1000 and island.result.n_null == 999 and island.result.auc > .995 and island.result.held_out == 'sentence'",
+    ),
+    (
+        "That all picked rows are *pleased*, and that all pleased rows are picked",
+        "len(island.rows) == 80 and (seen['mood'].iloc[island.rows] == 'pleased').all()",
+    ),
+    (
+        "**No more than a cut**, both. The rim would have fooled nobody; it has a held-out AUC of 0.88 all the same.",
+        "rim.result.verdict == quarter.result.verdict == 'no more than a cut' and abs(rim.effect - .88) < .02",
+    ),
+    (
+        "AUC 1.00, all rows pleased, and *p* = 0.022",
+        "quarter.effect > .995 and .01 < quarter.p < .035 and (seen['mood'].iloc[quarter.rows] == 'pleased').all()",
+    ),
+    (
+        "counts\nfive times by now. After eleven looks it would no longer be below 0.01",
+        "quarter.number == 4 and atlas.looks == 7 and np.isclose(after_all_looks()['p after all looks'][0], .007) and 11 * island.p > .01",
+    ),
+    (
+        "The service was still rude, but the dinner is *delicious*.",
+        "play.result.base_said() == (' too',) and play.result.said() == (' delicious',)"
+        " and play.frame().set_index('token')['control'].idxmax() == ' too'",
+    ),
+    (
+        "beyond twice the gap, *great* falls again",
+        "(lambda great: great[0] < great[1] and great[2] > great[3] > great[4])(curve['changed'][' great'])",
+    ),
+    (
+        "the angry reviews have gone two thirds of the way over to the pleased ones; with the random push they stay where they are",
+        "(lambda t: .6 < t['towards'] < .75 and abs(t['towards_control']) < .05)"
+        "(atlas.movement.table.query('~picked')[['towards', 'towards_control']].median())",
+    ),
+    (
+        "it preferred *great* to *terrible* in 61 % of the angry reviews before we did anything. Pushed, in\n83 %;"
+        " and of the pleased ones, pushed the other way, 97 % became 83 %",
+        "np.allclose(pd.DataFrame({w: steered[w] > 0 for w in ('base', 'changed')}).groupby(steered['mood']).mean(), [[.61, .83], [.97, .83]], atol=.03)",
+    ),
+    (
+        "the answer moves in each of the\nsix sentences",
+        "(lambda by: len(by) == 6 and min(by) > .5)([effect(part) for _, part in steered.groupby('sentence')])",
+    ),
+    (
+        "None: p is 1/40, the smallest that 39 can give.",
+        "len(others) == 39 and (p == 1 / 40).all() and (others.abs().max() < ours / 2).all()",
+    ),
+    (
+        "Next to nothing: 0.02 logits, where layer 20 gave 1.8. By AUC and *p* the two layers are alike",
+        "abs(ours_early) < .04 and abs(ours['all'] - 1.8) < .1 and early.p == island.p and early.effect > .995",
+    ),
+    (
+        "adding it moves the answer by 1.7 logits one way,\nsubtracting it by 1.9 the other",
+        "abs(ours['angry'] - 1.7) < .1 and abs(ours['pleased'] - 1.9) < .1",
+    ),
+    (
+        "without it two fifths of the difference between the moods\nare gone",
+        "(lambda kept: .55 < kept['right island'] < .67 and abs(kept['random'] - 1) < .1)(left.loc['changed'] / left.loc['base'])",
+    ),
+    (
+        "*Paris* loses\nprobability too, and more than by a random push",
+        "(lambda d: d['right island'] < -.1 and d['right island'] < d.drop('right island').min())"
+        "(pd.Series({name: paris(v)['difference'].iloc[0] for name, v in pushes.items()}))",
+    ),
+    (
+        "Take the step back, and the answer is the untouched one; take it again, and it is back",
+        "undone['changed'].equals(undone['base']) and play.result.said() == (' delicious',)",
+    ),
+    (
+        "in plain nnsight and without nbinterp. Run it in a new Python and compare",
+        "len(by_script) == 5 and max(abs(by_widget[t] - q) for t, q in by_script.items()) < 1e-4 and 'import nbinterp' not in script.read_text()",
+    ),
+]
+
 CLAIMS = {
     "01_the_circle_of_months.ipynb": CIRCLE_OF_MONTHS,
     "02_is_it_really_a_circle.ipynb": IS_IT_REALLY_A_CIRCLE,
     "03_playground.ipynb": PLAYGROUND,
+    "04_atlas.ipynb": ATLAS,
 }
 
 
