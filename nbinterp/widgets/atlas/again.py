@@ -203,8 +203,10 @@ def movement(cloud: Cloud, again: Recollection, picked: NDArray[np.intp], within
     ]
     for side, name, goal in ((mask, "the picked", "the others"), (~mask, "the others", "the picked")):
         if side.any() and np.isfinite(towards[0][side]).all():
-            went, pushed = (_way(float(np.median(one[side]))) for one in towards)
-            said.append(f"{name} went {went} {goal}, of the gap between the two (control {pushed})")
+            went, pushed = (float(np.median(one[side])) for one in towards)
+            said.append(
+                f"{name} went {abs(went):.0%} of the way {_way(went)} {goal} (the control {abs(pushed):.0%} {_way(pushed)})"
+            )
     stored = cloud.select(rows).points
     off = float(np.median(np.linalg.norm(stored - before, axis=1))) / spread
     if off > _SAME:
@@ -215,8 +217,8 @@ def movement(cloud: Cloud, again: Recollection, picked: NDArray[np.intp], within
 
 
 def _way(share: float) -> str:
-    """Return a share of the gap as words that end with where it leads."""
-    return f"{abs(share):.0%} {'towards' if share >= 0 else 'away from'}"
+    """Return where a share of the gap leads."""
+    return "to" if share >= 0 else "away from"
 
 
 def _vector(read: NDArray[Any], at: int) -> Floats:

@@ -98,7 +98,7 @@ class Atlas(Widget):
         What selections were made into; see `claim`.
     looks : int
         Questions asked so far: sites at which loops were tested, and selections made into something. The p-values on the page are
-        corrected for all of them (Holm), dropped claims included.
+        corrected for all of them (Holm), dropped claims included. A site that is left before its test is through is no look.
     playground : Playground or None
         Where claims are steered; may be set to one of yours.
 
@@ -292,6 +292,29 @@ class Atlas(Widget):
         made = make(kind, self._rows, self.view["site"], picked, column, self._n_components, _unseen)
         return self._add(made, column, name)
 
+    def claim_frame(self) -> pd.DataFrame:
+        """Return what is claimed, as the page says it.
+
+        Returns
+        -------
+        DataFrame
+            A line for each claim: ``name``, ``kind``, ``site``, ``n_rows``, ``effect`` (AUC, share of the variance or R², held out),
+            ``p`` of its own test, ``p_corrected`` for all looks so far (Holm), ``statement`` and ``caveat``.
+        """
+        columns = ["name", "kind", "site", "n_rows", "effect", "p", "p_corrected", "statement", "caveat"]
+        return pd.DataFrame(claim_messages(self.claims, self.asked), columns=columns)
+
+    def drop(self, claim: str | Made) -> None:
+        """Forget a claim; that it was asked still counts as a look.
+
+        Raises
+        ------
+        LookupError
+            For an unknown one.
+        """
+        dropped = self.claim(claim if isinstance(claim, str) else claim.id)
+        self.claims = tuple(one for one in self.claims if one is not dropped)
+
     def steer(self, claim: str | Made, how: str = "") -> Playground:
         """Send a claim to the playground as an intervention, and return the playground.
 
@@ -349,7 +372,7 @@ class Atlas(Widget):
             self._steering.finish()
 
     def frame(self) -> pd.DataFrame:
-        """Return what the scatter shows: ``row``, ``x``, ``y``, ``picked``, then the columns of the cloud's table."""
+        """Return what the scatter shows: ``row``, ``x``, ``y``, ``picked``, then the columns of the cloud's table, your own first."""
         self._layouts.wait()
         x, y = self._shown_places().T
         return self._lines.framed({"x": x, "y": y, "picked": self.selection.mask(len(self._cloud))})
@@ -538,8 +561,7 @@ class Atlas(Widget):
         return {}
 
     def _answer_drop(self, claim: str) -> dict[str, Any]:
-        dropped = self.claim(claim)
-        self.claims = tuple(one for one in self.claims if one is not dropped)
+        self.drop(claim)
         return {}
 
     def _answer_stop(self) -> dict[str, Any]:

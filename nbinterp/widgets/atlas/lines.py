@@ -36,8 +36,9 @@ class Lines:
     """
 
     def __init__(self, table: pd.DataFrame) -> None:
-        self.table = table
-        self.columns = [str(name) for name in table.columns]
+        # what the user called something comes before what every cloud has
+        self.table = table[sorted(table.columns, key=lambda name: name in STANDARD)]
+        self.columns = [str(name) for name in self.table.columns]
         self._lock = threading.Lock()
         self._levels: dict[str, tuple[NDArray[np.intp], list[str]]] = {}
         self._sorted: tuple[tuple[str, bool], NDArray[np.intp]] | None = None

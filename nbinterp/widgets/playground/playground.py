@@ -657,6 +657,8 @@ class Playground(Widget):
         return "Playground without an answer" if self._answered is None else self._summary()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        # the picture that a notebook keeps shows the answer to what the view shows
+        self._live.finish()
         view = super()._repr_mimebundle_(**kwargs)
         origin = origin_of(self.spec, self.recipes)
         table = self._candidates()

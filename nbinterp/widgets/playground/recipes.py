@@ -344,7 +344,7 @@ class Library:
         return offer
 
     def _components(self, template: Intervention, value: Subspace | None) -> list[str]:
-        """Return the components where an intervention of this kind can act."""
+        """Return the components where an intervention of this kind can act, the likeliest first."""
         if template.site.is_path:
             return [template.site.component]
         found = []
@@ -355,7 +355,8 @@ class Library:
             takes_any = value is None and not (component["name"] == "pattern" and template.sources() is not None)
             if takes_any or (value is not None and value.n_features in widths):
                 found.append(component["name"])
-        return found
+        home = value.site.component if value is not None and value.site is not None else "resid_post"
+        return sorted(found, key=lambda name: (name != home, name != "resid_post"))
 
 
 def _placed(value: SubspaceT, site: Site) -> SubspaceT:

@@ -230,9 +230,16 @@ def test_claims_are_corrected_for_all_looks_dropped_ones_too(atlas):
     assert atlas.looks == 4
     wanted = nb.geometry.adjusted([atlas.loops.p, first.p, dropped.p, kept.p])
     assert [one["p_corrected"] for one in messages] == pytest.approx([wanted[1], wanted[3]])
+    frame = atlas.claim_frame()
+    assert frame["name"].tolist() == [first.name, "the loop"]
+    assert frame["p_corrected"].tolist() == pytest.approx([wanted[1], wanted[3]])
     assert atlas.claim("the loop") is kept
     with pytest.raises(LookupError, match=r"^got the claim 'other'; there are "):
         atlas.claim("other")
+    atlas.drop(first)
+    atlas.drop("the loop")
+    assert atlas.claim_frame().empty
+    assert atlas.looks == 4
 
 
 def test_what_a_selection_becomes_lives_at_its_site(atlas):

@@ -60,7 +60,7 @@ def test_they_are_shown_in_the_same_picture_beside_their_control(steered, cloud)
     assert xy - before == pytest.approx(np.tile((xy - before)[0], (12, 1)), abs=1e-3)
     assert again["what"] == "Steer at resid_post.5"
     assert again["statement"].startswith("12 rows moved by ")
-    assert "the others went 100% towards the picked, of the gap between the two (control " in again["statement"]
+    assert "the others went 100% of the way to the picked (the control " in again["statement"]
     assert again["statement"].endswith("It acts at this very site: a later layer shows what the model makes of it.")
     table = atlas.movement.table
     assert table["moved"].to_numpy() == pytest.approx(table["control"].to_numpy(), rel=1e-3)

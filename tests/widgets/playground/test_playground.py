@@ -622,6 +622,17 @@ def test_it_draws_and_describes_itself(toy):
     assert len(Playground(toy, PROMPT).chart().to_dict()["vconcat"]) == 1
 
 
+def test_the_stored_picture_answers_what_was_set_just_before(toy):
+    async def scenario():
+        playground = Playground(toy, PROMPT)
+        playground.add(ACTS["steer"])
+        playground._repr_mimebundle_()
+        return playground.answer["moment"], playground.setting["moment"]
+
+    answered, asked = asyncio.run(scenario())
+    assert answered == asked
+
+
 def test_a_kernel_that_starts_again_knows_what_it_was_made_of(toy):
     mark = "application/vnd.nbinterp.widget+json"
     first, again, other = (

@@ -116,7 +116,7 @@ def test_a_direction_may_be_used_elsewhere_and_says_where_it_was_found(library, 
 
 def test_a_head_s_direction_acts_on_heads(library):
     (steer, *_) = library.add(Direction("z.1.2", None, VECTOR[:8]), "it")
-    assert steer.recipe["components"] == ["q", "k", "v", "z"]
+    assert steer.recipe["components"] == ["z", "q", "k", "v"]  # where it was found, first
 
 
 @pytest.mark.parametrize(
@@ -141,10 +141,10 @@ def test_an_unknown_recipe_gets_a_sentence(library):
         library["nonsense"]
 
 
-def test_steering_reaches_twice_the_length_of_what_is_there():
+def test_steering_reaches_the_length_of_what_is_there():
     range_ = ranges.scale(DIRECTION, AROUND)
     reach = range_["high"] * DIRECTION.norm / ranges.typical_norm(AROUND)
-    assert 2 <= reach <= 3.1
+    assert 1 <= reach <= 1.55
     assert range_["low"] == -range_["high"]
     assert 100 <= (range_["high"] - range_["low"]) / range_["step"] <= 500
 

@@ -11,7 +11,7 @@ function act(id: string, change: Partial<Act> = {}): Act {
 function recipe(change: Partial<Recipe> = {}): Recipe {
   const scale = { name: 'scale', low: -4, high: 4, step: 0.1, home: 0, start: 1.5, unit: 'times' };
   const words = { id: 'steer', kind: 'Steer', name: 'Steer', statement: '' };
-  const place = { components: ['embed', 'resid_post', 'z'], layers: [0, 1, 2, 3, 4, 5, 6, 7], found: 6 };
+  const place = { components: ['resid_post', 'embed', 'z'], layers: [0, 1, 2, 3, 4, 5, 6, 7], found: 6 };
   return { ...words, ...place, parameters: [scale], texts: ['source prompt'], ...change };
 }
 

@@ -170,10 +170,9 @@ export function actFrom(recipe: Recipe, picks: Picks, layered: (component: strin
   };
 }
 
-/** A picked head is found in the heads' outputs; else the residual stream is where people begin. */
+/** A picked head is found in the heads' outputs; else the likeliest is the first. */
 function componentOf({ components }: Recipe, ofHead: boolean): string {
-  const wanted = [...(ofHead ? ['z'] : []), 'resid_post'];
-  return wanted.find(name => components.includes(name)) ?? components[0] ?? '';
+  return ofHead && components.includes('z') ? 'z' : (components[0] ?? '');
 }
 
 function placeOf(recipe: Recipe, picks: Picks): [layer: number, head: number] {
