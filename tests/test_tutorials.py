@@ -309,7 +309,7 @@ ATLAS = [
     ),
     (
         "counts\nfive times by now. After eleven looks it would no longer be below 0.01",
-        "quarter.number == 4 and atlas.looks == 7 and np.isclose(after_all_looks()['p after all looks'][0], .007) and 11 * island.p > .01",
+        "quarter.number == 4 and atlas.looks == 7 and np.isclose(atlas.claim_frame()['p_corrected'][0], .007) and 11 * island.p > .01",
     ),
     (
         "The service was still rude, but the dinner is *delicious*.",

@@ -27,7 +27,7 @@ def factor(start: float) -> Parameter:
 
 
 def scale(direction: Direction, around: Floats) -> Parameter:
-    """Return how many times a direction is added: to about the length of what stands there.
+    """Return how many times a direction is added: to about twice the length of what stands there.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def scale(direction: Direction, around: Floats) -> Parameter:
     around : array, ``[n_tokens, n_features]``
         Activations at the site.
     """
-    high = nice(typical_norm(around) / max(direction.norm, 1e-12))
+    high = nice(2 * typical_norm(around) / max(direction.norm, 1e-12))
     start = 1.0 if high / 50 <= 1 <= high else nice(high / 5)
     return Parameter(name="scale", low=-high, high=high, step=fine(high), home=0.0, start=start, unit="×")
 

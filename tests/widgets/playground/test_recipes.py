@@ -141,10 +141,10 @@ def test_an_unknown_recipe_gets_a_sentence(library):
         library["nonsense"]
 
 
-def test_steering_reaches_the_length_of_what_is_there():
+def test_steering_reaches_twice_the_length_of_what_is_there():
     range_ = ranges.scale(DIRECTION, AROUND)
     reach = range_["high"] * DIRECTION.norm / ranges.typical_norm(AROUND)
-    assert 1 <= reach <= 1.55
+    assert 2 <= reach <= 3.1
     assert range_["low"] == -range_["high"]
     assert 100 <= (range_["high"] - range_["low"]) / range_["step"] <= 500
 
