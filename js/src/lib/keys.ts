@@ -11,16 +11,35 @@ export function isTyping(target: EventTarget | null): boolean {
   );
 }
 
+const TEXT = /^(.|Enter|Tab|Backspace|Delete|Arrow\w+|Page\w+|Home|End|Escape)$/u;
+const CONTROL = /^(.|Arrow\w+|Page\w+|Home|End|Escape)$/u;
+
+/** Lumino, on which JupyterLab and Notebook stand, looks for no shortcut of an element that has it. */
+const NO_SHORTCUTS = 'data-lm-suppress-shortcuts';
+
 /**
- * A plain key is the widget's: "b" on a hand must not add a cell, and Enter in a text must not run one.
+ * Keep plain keys for a widget: "b" on a hand must not add a cell, and Enter in a text must not run one.
  * Outside of text Shift+Enter and shortcuts go on to JupyterLab.
  */
-export function keepFromNotebook(event: KeyboardEvent): void {
-  const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
-  const ours = isTyping(event.target) ? /^(.|Enter|Tab|Backspace|Delete|Arrow\w+|Page\w+|Home|End|Escape)$/u : OURS;
-  if (plain && ours.test(event.key)) {
-    event.stopPropagation();
-  }
+export function keepKeys(root: HTMLElement, signal: AbortSignal): void {
+  const keep = (event: KeyboardEvent): void => {
+    if (isOurs(event)) {
+      event.stopPropagation();
+    }
+  };
+  // Notebook 7 hears keys before the widget does; its shortcuts are meant for the very element that has the focus
+  const early = (event: KeyboardEvent): void => {
+    const { target } = event;
+    if (target instanceof Element && root.contains(target) && isOurs(event)) {
+      target.setAttribute(NO_SHORTCUTS, 'true');
+      setTimeout(() => target.removeAttribute(NO_SHORTCUTS));
+    }
+  };
+  root.addEventListener('keydown', keep, { signal });
+  window.addEventListener('keydown', early, { signal, capture: true });
 }
 
-const OURS = /^(.|Arrow\w+|Page\w+|Home|End|Escape)$/u;
+function isOurs(event: KeyboardEvent): boolean {
+  const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
+  return plain && (isTyping(event.target) ? TEXT : CONTROL).test(event.key);
+}

@@ -1,7 +1,7 @@
 /** The Atlas: one cloud in several pictures that share one selection, from a lasso to a causal claim. */
 
 import type { RenderProps } from '@anywidget/types';
-import { keepFromNotebook } from '../lib/keys';
+import { keepKeys } from '../lib/keys';
 import { lifeOf } from '../lib/life';
 import type { Pictured } from '../lib/picture';
 import { themeStyle } from '../lib/theme';
@@ -14,7 +14,7 @@ function render({ model, el, signal, ...rest }: RenderProps<AtlasTraits>): () =>
   const life = lifeOf(el, signal);
   const root: Pictured = el;
   root.classList.add('nbinterp-widget', 'nbinterp-atlas');
-  root.addEventListener('keydown', keepFromNotebook, { signal: life.signal });
+  keepKeys(root, life.signal);
   root.replaceChildren(themeStyle(root, life.signal, sheet));
   const desk = new Desk(model, root, rest, life.signal);
   desk.start();

@@ -3,7 +3,7 @@
 import type { RenderProps } from '@anywidget/types';
 import { degrees, normalise } from '../lib/angles';
 import { html } from '../lib/elements';
-import { keepFromNotebook } from '../lib/keys';
+import { keepKeys } from '../lib/keys';
 import { lifeOf, onChange } from '../lib/life';
 import type { Pictured } from '../lib/picture';
 import { isStill, keepState } from '../lib/still';
@@ -28,7 +28,7 @@ function render({ model, el, signal }: RenderProps<DialTraits>): () => void {
   const root: Pictured = el;
   root.classList.add('nbinterp-widget', 'nbinterp-dial');
 
-  root.addEventListener('keydown', keepFromNotebook, { signal: life.signal });
+  keepKeys(root, life.signal);
   const still = isStill(model);
   const save = promptly(() => model.save_changes(), life.signal);
   const change = <K extends 'angle' | 'layer' | 'token'>(name: K, value: DialTraits[K]): void => {

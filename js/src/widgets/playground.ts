@@ -4,7 +4,7 @@ import type { RenderProps } from '@anywidget/types';
 import { Asking } from '../lib/asking';
 import { likeliest } from '../lib/bars';
 import { freshId, html } from '../lib/elements';
-import { isTyping, keepFromNotebook } from '../lib/keys';
+import { isTyping, keepKeys } from '../lib/keys';
 import { lifeOf, onChange } from '../lib/life';
 import type { Pictured } from '../lib/picture';
 import type { PlaygroundAnswer } from '../lib/protocol';
@@ -141,7 +141,8 @@ export function renderPlayground({ model, el, signal }: PlaygroundPlace): () => 
   // a change is another try
   model.on('change:setting', forgive);
   life.signal.addEventListener('abort', () => model.off('change:setting', forgive));
-  root.addEventListener('keydown', event => undoKeys(event, top) || keepFromNotebook(event), { signal: life.signal });
+  root.addEventListener('keydown', event => void undoKeys(event, top), { signal: life.signal });
+  keepKeys(root, life.signal);
   const size = new ResizeObserver(() => {
     dose.resize();
     prompt.resize();

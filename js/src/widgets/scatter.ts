@@ -4,7 +4,7 @@ import { lifeOf, onChange } from '../lib/life';
 import type { RenderProps } from '@anywidget/types';
 import { Asking } from '../lib/asking';
 import { freshId, html } from '../lib/elements';
-import { keepFromNotebook } from '../lib/keys';
+import { keepKeys } from '../lib/keys';
 import { figure, type Pictured } from '../lib/picture';
 import type { Column, RowsReply, ScatterPoints, ScatterSpec } from '../lib/protocol';
 import { Legend, Scatter } from '../lib/scatter/scatter';
@@ -31,7 +31,7 @@ function render({ model, el, signal }: RenderProps<ScatterTraits>): () => void {
   const root: Pictured = el;
   root.classList.add('nbinterp-widget', 'nbinterp-scatter');
 
-  root.addEventListener('keydown', keepFromNotebook, { signal: life.signal });
+  keepKeys(root, life.signal);
   const spec = model.get('spec');
   const asking = new Asking(model, life.signal);
   const save = promptly(() => model.save_changes(), life.signal);

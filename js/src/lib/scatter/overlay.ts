@@ -28,6 +28,8 @@ export class Overlay {
   private readonly rings = svg('path', { class: 'nbi-lit' });
   private readonly lassoBelow = svg('path', { class: 'nbi-lasso nbi-below' });
   private readonly lassoPath = svg('path', { class: 'nbi-lasso' });
+  /** The axes that are drawn. */
+  private drawn = '';
   private readonly under = svg('circle', { class: 'nbi-under', r: 7, visibility: 'hidden' });
 
   constructor() {
@@ -47,6 +49,11 @@ export class Overlay {
   }
 
   axes(view: Box, map: Map2, width: number, height: number, x: string, y: string): void {
+    const wanted = JSON.stringify([view, map, width, height, x, y]);
+    if (wanted === this.drawn) {
+      return;
+    }
+    this.drawn = wanted;
     const { left, top } = MARGIN;
     const [right, bottom] = [left + width, top + height];
     for (const layer of [this.below, this.element]) {

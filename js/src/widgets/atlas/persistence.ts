@@ -60,8 +60,8 @@ export class Persistence {
     const words = html(
       'div',
       { class: 'atlas-words' },
-      this.told,
-      html('p', { class: 'atlas-key', 'aria-hidden': 'true' }, KEY)
+      html('p', { class: 'atlas-key', 'aria-hidden': 'true' }, KEY),
+      this.told
     );
     this.element.append(
       this.verdict,
