@@ -144,7 +144,7 @@ export class Histogram {
     const across = ticks(this.highest(), 3).filter(tick => Number.isInteger(tick));
     const lines = across.flatMap(tick => [
       svg('path', { class: tick === 0 ? 'atlas-axis' : 'atlas-grid', d: `M${left} ${this.y(tick)}H${right}` }),
-      svg('text', { class: 'atlas-tick atlas-end', x: left - 6, y: this.y(tick) + 4 }, short(tick))
+      svg('text', { class: 'atlas-tick atlas-end', x: left - 6, y: this.y(tick) + 4 }, counted(tick))
     ]);
     return [...lines, ...(bins.edges === null ? this.labels(bins.names, bottom) : this.numbers(bins.edges, bottom))];
   }
@@ -285,4 +285,9 @@ export class Histogram {
   }
 
   private anchor: number | null = null;
+}
+
+/** A number of rows that the margin has room for. */
+function counted(n: number): string {
+  return n < 10_000 ? short(n) : n.toLocaleString('en', { notation: 'compact' });
 }
