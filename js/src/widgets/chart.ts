@@ -1,6 +1,6 @@
 /** A linked chart: an altair chart whose selections reach Python, drawn without any address outside. */
 
-import { lifeOf } from '../lib/life';
+import { lifeOf, onChange } from '../lib/life';
 import type { RenderProps } from '@anywidget/types';
 import { None, parse, View, type Spec } from 'vega';
 import { expressionInterpreter } from 'vega-interpreter';
@@ -167,9 +167,9 @@ function render({ model, el, signal }: RenderProps<ChartTraits>): () => void {
   };
   const redraw = (): void => void draw();
 
-  model.on('change:spec', redraw);
-  model.on('change:description', describe);
-  model.on('change:selection', showRows);
+  onChange(model, ['spec'], redraw, life.signal);
+  onChange(model, ['description'], describe, life.signal);
+  onChange(model, ['selection'], showRows, life.signal);
   onThemeChange(() => {
     if (view !== null) {
       const drawn = view;
@@ -179,9 +179,6 @@ function render({ model, el, signal }: RenderProps<ChartTraits>): () => void {
     }
   }, life.signal);
   life.signal.addEventListener('abort', () => {
-    model.off('change:spec', redraw);
-    model.off('change:description', describe);
-    model.off('change:selection', showRows);
     view?.finalize();
     view = null;
   });

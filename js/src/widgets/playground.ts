@@ -139,8 +139,7 @@ export function renderPlayground({ model, el, signal }: PlaygroundPlace): () => 
 
   onChange(model, TRAITS, redrawSoon, life.signal);
   // a change is another try
-  model.on('change:setting', forgive);
-  life.signal.addEventListener('abort', () => model.off('change:setting', forgive));
+  onChange(model, ['setting'], forgive, life.signal);
   root.addEventListener('keydown', event => void undoKeys(event, top), { signal: life.signal });
   keepKeys(root, life.signal);
   const size = new ResizeObserver(() => {
