@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from nbinterp.interventions import Ablate, Patch, Project, Rotate, Scale, Steer
+from nbinterp.interventions import Ablate, Cut, Patch, Project, Rotate, Scale, Steer
 from nbinterp.sites import Site
 
 if TYPE_CHECKING:
@@ -339,6 +339,10 @@ def _why_nothing(act: Intervention) -> str:
             return "its direction is zero"
         case Steer(to=None):
             return "the step is too small beside the activation for the model's precision"
+        case Ablate(amount=0.0) | Patch(amount=0.0) | Project(amount=0.0):
+            return "its amount is 0"
+        case Cut():
+            return "no weight of attention lay there"
         case Scale(factor=1.0):
             return "its factor is 1"
         case Rotate(by=0.0):

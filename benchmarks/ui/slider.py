@@ -81,7 +81,7 @@ def _rest(lab: Lab) -> None:
     lab.page.wait_for_function(_IDLE)
     # the dose-response curve is part of what the page waits for
     deadline = time.monotonic() + 120
-    while lab.ask("playground._live.idle") == "False" and time.monotonic() < deadline:
+    while lab.ask("playground._inquiry.idle") == "False" and time.monotonic() < deadline:
         time.sleep(0.1)
     lab.page.wait_for_timeout(300)
 

@@ -26,3 +26,18 @@ declare module '*/static/scatter.js' {
   const widget: import('@anywidget/types').AnyWidget;
   export default widget;
 }
+
+declare module '*/static/attention.js' {
+  const widget: import('@anywidget/types').AnyWidget;
+  export default widget;
+}
+
+declare module '*/static/circuit.js' {
+  const widget: import('@anywidget/types').AnyWidget;
+  export default widget;
+}
+
+declare module '*/static/grid.js' {
+  const widget: import('@anywidget/types').AnyWidget;
+  export default widget;
+}

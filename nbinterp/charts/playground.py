@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _RUNS = {"base": "untouched", "changed": "changed", "control": "random direction"}
 _COLOURS = (OKABE_ITO[6], OKABE_ITO[0], OKABE_ITO[1])
 _SHOWN = 6
+_LINE = 100  # characters that the picture is wide
 
 
 def playground_chart(
@@ -26,7 +28,7 @@ def playground_chart(
     value: float | None = None,
     name: str = "",
 ) -> alt.VConcatChart:
-    """Return what a playground shows.
+    """Return what a playground shows; what has to be known about the answer stands below the title.
 
     Parameters
     ----------
@@ -43,9 +45,13 @@ def playground_chart(
     """
     parts = [_bars(answer)]
     if curve is not None and curve["values"]:
-        parts.append(_response(curve, name or curve["parameter"], value))
+        tracked = [one["text"] for one in answer["tracked"]]
+        parts.append(_response(curve, tracked, name or curve["parameter"], value))
     chart = alt.vconcat(*parts).resolve_scale(color="independent", strokeDash="independent")
-    return themed(chart.properties(title=alt.TitleParams(title, anchor="start", fontSize=12, limit=700)))
+    warnings = [line for one in answer["warnings"] for line in textwrap.wrap(f"! {one}", _LINE)]
+    words = textwrap.wrap(title, _LINE)
+    heading = alt.TitleParams(words, anchor="start", fontSize=12, limit=700, subtitle=warnings, subtitleColor=INK)
+    return themed(chart.properties(title=heading))
 
 
 def comparison_chart(frame: pd.DataFrame, names: Sequence[str]) -> alt.Chart:
@@ -95,8 +101,19 @@ def _grouped(rows: pd.DataFrame, tokens: Sequence[str], runs: Sequence[str], col
     )
 
 
-def _response(curve: Mapping[str, Any], name: str, value: float | None) -> alt.LayerChart:
-    shown = sorted(curve["series"], key=lambda one: -max([*one["changed"], one["base"]]))[:_SHOWN]
+def _lines(curve: Mapping[str, Any], tracked: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Return the series that are drawn: the tokens that are followed, then the likeliest, as the page draws them."""
+    known = {one["text"]: one for one in curve["series"]}
+    followed = [known[text] for text in tracked if text in known]
+    others = sorted(
+        (one for text, one in known.items() if text not in tracked),
+        key=lambda one: -max([*one["changed"], one["base"]]),
+    )
+    return [*followed, *others][: max(_SHOWN, len(followed))]
+
+
+def _response(curve: Mapping[str, Any], tracked: Sequence[str], name: str, value: float | None) -> alt.LayerChart:
+    shown = _lines(curve, tracked)
     rows = [
         {"value": at, "token": one["text"], "run": _RUNS[key], "probability": p}
         for one in shown

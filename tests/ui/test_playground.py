@@ -140,7 +140,25 @@ def test_the_hand_moves_and_the_model_answers(lab: Lab):
         == "('scale', 'resid_post', 7, '1')"
     )
 
+    # what has no effect is said, and no longer once it has one
+    assert lab.ask("pg.set(-1, factor=1.0)") == "None"
+    widget.locator(".nbi-warnings li").wait_for()
+    assert widget.locator(".nbi-warnings li").inner_text() == lab.ask("pg.answer['warnings'][0]").strip("\"'")
+    assert lab.ask("pg.undo()") == "None"
+    settled(lab, widget)
+    assert widget.locator(".nbi-warnings li").count() == 0
+
+    # the list of what can be added begins at its beginning, wherever it was left
+    for _ in range(2):
+        widget.get_by_role("button", name="Add", exact=True).click()
+        at = widget.locator(".nbi-add-list").evaluate(
+            "list => { const at = list.scrollTop; list.scrollTop = 1000; return at; }"
+        )
+        assert at == 0
+        lab.page.keyboard.press("Escape")
+
     # up with the keyboard, off, and away
+    widget.locator(".nbi-card").last.locator(".nbi-slider").focus()
     lab.page.keyboard.press("Alt+ArrowUp")
     lab.wait_until_kernel_says("[a['recipe'] for a in pg.setting['acts']][1]", "'scale'")
     assert lab.page.evaluate("() => document.activeElement.className") == "nbi-slider"
@@ -220,9 +238,44 @@ def test_the_hand_moves_and_the_model_answers(lab: Lab):
     # the picture shows the whole, without the sentence about a wrong place
     widget.get_by_role("button", name=re.compile("^Redo")).click()
     settled(lab, widget)
+    # a page of its own slides for each intervention of the stack
+    widget.get_by_role("button", name="Export", exact=True).click()
+    widget.get_by_role("menuitem", name="HTML page").click()
+    widget.locator(".nbi-dialog[open]").wait_for()
+    assert "Every slider still slides." in widget.locator(".nbi-dialog-note").inner_text()
+    widget.get_by_role("button", name="Close", exact=True).click()
+    assert (
+        lab.ask("len(pg.answer['curves']) == len({c['key'] for c in pg.curves} & set(pg.answer['curves'])) > 1")
+        == "True"
+    )
+
     lab.page.set_viewport_size({"width": 1400, "height": 1700})
     widget.evaluate("element => element.scrollIntoView()")
     lab.screenshot(widget, PICTURES / "playground-light.png")
     lab.use_theme(DARK)
     accept(lab)
     lab.screenshot(widget, PICTURES / "playground-dark.png")
+
+    # what was added later acts again in a new kernel, when the cell is run again
+    assert lab.ask("pg.add(italy, 'later')") == "None"
+    settled(lab, widget)
+    was = json.loads(
+        lab.ask("__import__('json').dumps([pg.to_json(), pg.frame()['token'].tolist()])")
+        .strip("'")
+        .encode()
+        .decode("unicode_escape")
+    )
+    lab.save()
+    lab.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    lab._on_notebook("await notebook.sessionContext.session.kernel.info;")
+    lab.run_cell(0)
+    lab.run_cell(1)
+    lab.wait_until_kernel_says("[pg._acts.name(a) for a in pg.setting['acts']][-1]", "'Steer along later'", 60)
+    lab.wait_until_kernel_says("(pg.problem, [m['problem'] for m in pg.answer['moved']])", "('', ['', '', ''])", 60)
+    now = json.loads(
+        lab.ask("__import__('json').dumps([pg.to_json(), pg.frame()['token'].tolist()])")
+        .strip("'")
+        .encode()
+        .decode("unicode_escape")
+    )
+    assert now == was

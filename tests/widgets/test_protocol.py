@@ -6,7 +6,7 @@ import json
 import pathlib
 
 import nbinterp
-from nbinterp.widgets import protocol
+from nbinterp.widgets.protocol.typescript import typescript
 from nbinterp.widgets.saved import WIDGET_MIME
 
 JS = pathlib.Path(__file__).parents[2] / "js"
@@ -14,7 +14,7 @@ JS = pathlib.Path(__file__).parents[2] / "js"
 
 def test_typescript_is_generated_from_python():
     generated = (JS / "src" / "lib" / "protocol.ts").read_text()
-    assert generated == protocol.typescript(), "run `python -m nbinterp.widgets.protocol > js/src/lib/protocol.ts`"
+    assert generated == typescript(), "run `python -m nbinterp.widgets.protocol > js/src/lib/protocol.ts`"
 
 
 def test_one_version():

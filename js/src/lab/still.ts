@@ -12,7 +12,12 @@ interface Bundle {
 /** The widgets' own bundles, fetched when one is shown. */
 const BUNDLES: Readonly<Record<string, () => Promise<[Bundle, unknown]>>> = {
   atlas: () => Promise.all([import('../../../nbinterp/static/atlas.js'), import('../../../nbinterp/static/atlas.css')]),
+  attention: () =>
+    Promise.all([import('../../../nbinterp/static/attention.js'), import('../../../nbinterp/static/attention.css')]),
+  circuit: () =>
+    Promise.all([import('../../../nbinterp/static/circuit.js'), import('../../../nbinterp/static/circuit.css')]),
   dial: () => Promise.all([import('../../../nbinterp/static/dial.js'), import('../../../nbinterp/static/dial.css')]),
+  grid: () => Promise.all([import('../../../nbinterp/static/grid.js'), import('../../../nbinterp/static/grid.css')]),
   playground: () =>
     Promise.all([import('../../../nbinterp/static/playground.js'), import('../../../nbinterp/static/playground.css')]),
   scatter: () =>

@@ -4,6 +4,8 @@ import { svg } from './elements';
 
 const PATHS = {
   add: 'M8 3v10M3 8h10',
+  less: 'M3 8h10',
+  fit: 'M2.5 6v-3.5h3.5M10 2.5h3.5v3.5M13.5 10v3.5h-3.5M6 13.5h-3.5v-3.5',
   remove: 'M3.5 4.5h9M6.5 4.5v-1.5h3v1.5M4.5 4.5l.6 8.5h5.8l.6-8.5M7 7v3.5M9 7v3.5',
   close: 'M4 4l8 8M12 4l-8 8',
   copy: 'M5.5 5.5h7v7.5h-7zM3.5 10.5v-7.5h7',

@@ -11,12 +11,11 @@ import { themeStyle } from '../lib/theme';
 import { oncePerFrame, promptly, slowLight } from '../lib/timing';
 import { Answers, topOf } from './dial/answers';
 import './dial/dial.css';
-import sheet from './dial/dial.figure.css';
 import { Face, type Hand } from './dial/face';
 import { Header } from './dial/header';
 import { readMoment, type DialTraits } from './dial/moment';
-import { dialPicture } from './dial/picture';
-import { Readout } from './dial/readout';
+import { dialPicture, SHEET } from './dial/picture';
+import { readable } from './dial/readout';
 import { Response } from './dial/response';
 import { answerFrom } from './dial/still';
 
@@ -57,15 +56,15 @@ function render({ model, el, signal }: RenderProps<DialTraits>): () => void {
   const face = new Face(hand, () => readMoment(model), life.signal);
   const answers = new Answers(life.signal);
   const response = new Response();
-  const readout = new Readout(response, () => readMoment(model), hand, life.signal);
+  const box = readable(response, () => readMoment(model), hand, life.signal);
   const key = html('p', { class: 'nbi-key' }, '◇ where the token is   ● where each label truly lies');
   const milliseconds = html('span', { class: 'nbi-milliseconds' });
   const problem = html('p', { class: 'nbi-problem', role: 'alert' });
   root.replaceChildren(
-    themeStyle(root, life.signal, sheet),
+    themeStyle(root, life.signal, SHEET),
     header.element,
     html('div', { class: 'nbi-middle' }, html('div', { class: 'nbi-face-box' }, face.element, key), answers.element),
-    readout.element,
+    box,
     html('footer', { class: 'nbi-footer' }, milliseconds, problem)
   );
 
@@ -106,8 +105,8 @@ function render({ model, el, signal }: RenderProps<DialTraits>): () => void {
   const redrawSoon = oncePerFrame(redraw, life.signal);
 
   onChange(model, TRAITS, redrawSoon, life.signal);
-  const size = new ResizeObserver(() => response.resize(readout.element.clientWidth, readMoment(model)));
-  size.observe(readout.element);
+  const size = new ResizeObserver(() => response.resize(box.clientWidth, readMoment(model)));
+  size.observe(box);
   life.signal.addEventListener('abort', () => size.disconnect());
   keepState(root, model, TRAITS, ['layer', 'token', 'angle']);
   root.nbinterpPicture = () => {

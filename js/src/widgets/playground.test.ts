@@ -46,7 +46,18 @@ const chance = (text: string, changed: number): Chance => ({ text, base: 0.5, ch
 
 function answer(moment: number, chances: Record<string, number>, tokens = ['Go', ' on']): PlaygroundAnswer {
   const candidates = Object.entries(chances).map(([text, value]) => chance(text, value));
-  return { moment, tokens, candidates, tracked: [], moved: [], kl: 0.5, kl_control: 0.1, milliseconds: 12 };
+  return {
+    moment,
+    tokens,
+    candidates,
+    tracked: [],
+    moved: [],
+    warnings: [],
+    curves: ['k'],
+    kl: 0.5,
+    kl_control: 0.1,
+    milliseconds: 12
+  };
 }
 
 function traits(): PlaygroundTraits {
@@ -72,6 +83,7 @@ function traits(): PlaygroundTraits {
       components: [{ name: 'resid_post', what: '', heads: 0, layered: true }]
     },
     recipes: [steer],
+    added: { recipes: [], templates: {}, spaces: {}, missing: {} },
     setting,
     selection: { rows: nothing, examples: nothing, tokens: [], layers: [], heads: [] },
     answer: answer(1, { ' yes': 0.6, ' no': 0.2 }),
@@ -322,6 +334,86 @@ test('without a kernel a stored curve still slides, and nothing else does', () =
   frames();
   expect([one('.nbi-number.nbi-of-changed').textContent, el.dataset.moment]).toEqual(['60 %', '1']);
   expect(el.nbinterpPicture?.()).toContain('60 %');
+});
+
+test('a warning comes when the hand rests, and goes as soon as it no longer holds', () => {
+  const warned = (...warnings: string[]): void => {
+    model.set('answer', { ...answer(1, { ' yes': 0.6 }), warnings });
+    frames();
+  };
+  const said = (): string[] => all('.nbi-warnings li').map(line => line.textContent);
+  warned('Scale changed nothing there.', `Patch ${WICKED}.`);
+  expect(said()).toEqual([]);
+  vi.advanceTimersByTime(400);
+  expect(said()).toEqual(['Scale changed nothing there.', expect.stringContaining('<img src=x')]);
+  expect([one('.nbi-warnings').getAttribute('role'), all('img').length]).toEqual(['status', 0]);
+  const picture = new DOMParser().parseFromString(el.nbinterpPicture?.() ?? '', 'text/html').querySelector('img');
+  expect(picture?.alt).toContain('Scale changed nothing there');
+  expect(atob(picture?.getAttribute('src')?.split(',')[1] ?? '')).toContain('! Scale changed nothing there.');
+  warned('Scale changed nothing there.');
+  expect(said()).toEqual(['Scale changed nothing there.']);
+  warned();
+  expect(said()).toEqual([]);
+});
+
+test('an exported page waits for the curves of all sliders, and says how many slide', async () => {
+  const tick = async (): Promise<void> => {
+    for (let n = 0; n < 6; n += 1) {
+      await Promise.resolve();
+    }
+    frames();
+  };
+  // happy-dom has no popovers
+  Object.assign(HTMLElement.prototype, { showPopover: () => undefined, hidePopover: () => undefined });
+  button('Export').click();
+  all('[role=menuitem]')
+    .find(item => item.textContent === 'HTML page')!
+    .click();
+  expect(model.sent.map(({ what }) => what)).toEqual(['complete']);
+  model.set('task', { name: 'computing the curves', done: 0, total: 0, stoppable: true });
+  model.reply({ reply: model.sent[0]?.ask, problem: '' });
+  await tick();
+  model.set('task', { name: 'computing the curves', done: 41, total: 82, stoppable: true });
+  await tick();
+  expect(model.sent.length).toBe(1);
+  model.set('task', null);
+  await tick();
+  expect(model.sent.map(({ what }) => what)).toEqual(['complete', 'export']);
+  const file = {
+    name: 'playground.html',
+    mime: 'text/html',
+    text: '<!doctype html>',
+    note: 'Every slider still slides.'
+  };
+  model.reply({ reply: model.sent[1]?.ask, problem: '', ...file });
+  await tick();
+  expect(one('.nbi-dialog-note').textContent).toContain('Every slider still slides.');
+  expect([...(model.listeners.get('change:task') ?? [])].length).toBe(1);
+});
+
+test('a stored curve that was drawn under another stack does not slide', () => {
+  stop();
+  el.remove();
+  const stored = traits();
+  show(stillModel<PlaygroundTraits>({ ...stored, answer: { ...stored.answer!, curves: ['another'] } }));
+  expect((all('.nbi-card .nbi-slider') as HTMLInputElement[]).map(slider => slider.disabled)).toEqual([true, true]);
+});
+
+test('what an earlier version stored is shown', () => {
+  stop();
+  el.remove();
+  const stored = traits();
+  Reflect.deleteProperty(stored.answer!, 'warnings');
+  Reflect.deleteProperty(stored.answer!, 'curves');
+  show(stillModel<PlaygroundTraits>(stored));
+  expect((all('.nbi-card .nbi-slider') as HTMLInputElement[]).map(slider => slider.disabled)).toEqual([false, true]);
+  expect(el.nbinterpPicture?.()).toContain('60 %');
+});
+
+test('what was added is brought back before what uses it', () => {
+  const set = vi.spyOn(model, 'set');
+  el.nbinterpRestore?.(el.nbinterpState?.() ?? {});
+  expect(set.mock.calls.map(([name]) => name)).toEqual(['added', 'setting', 'kept', 'selection']);
 });
 
 test('nothing listens once the view is closed', () => {

@@ -25,16 +25,15 @@ import {
   type PlaygroundModel,
   type PlaygroundTraits
 } from './playground/moment';
-import { playgroundPicture } from './playground/picture';
+import { playgroundPicture, SHEET } from './playground/picture';
 import './playground/playground.css';
-import sheet from './playground/playground.figure.css';
 import { Prompt } from './playground/prompt';
 import { Speech } from './playground/speech';
 import { Stack } from './playground/stack';
 import { Top } from './playground/top';
 
 const TRAITS = [
-  ...(['spec', 'recipes', 'setting', 'selection', 'answer', 'curves', 'generated', 'kept'] as const),
+  ...(['spec', 'recipes', 'added', 'setting', 'selection', 'answer', 'curves', 'generated', 'kept'] as const),
   ...(['timeline', 'task', 'problem'] as const)
 ];
 const PATIENCE = 150;
@@ -65,7 +64,7 @@ export function renderPlayground({ model, el, signal }: PlaygroundPlace): () => 
     ownProblem = sentence;
     redrawSoon();
   };
-  const hand = new Hand(model, new Asking(model, life.signal), save, trouble);
+  const hand = new Hand(model, new Asking(model, life.signal), save, trouble, life.signal);
 
   const top = new Top(hand, life.signal);
   const prompt = new Prompt(hand, life.signal);
@@ -79,7 +78,7 @@ export function renderPlayground({ model, el, signal }: PlaygroundPlace): () => 
   const problem = html('p', { class: 'nbi-problem', role: 'alert' });
   const middle = html('div', { class: 'nbi-middle' }, stack.element, answer.element, dose.element, answer.tracking);
   root.replaceChildren(
-    themeStyle(root, life.signal, sheet),
+    themeStyle(root, life.signal, SHEET),
     top.element,
     problem,
     prompt.element,
@@ -101,7 +100,7 @@ export function renderPlayground({ model, el, signal }: PlaygroundPlace): () => 
     const stale = !moment.still && !moment.current && (waiting || trouble !== '');
     top.update(moment);
     prompt.update(moment);
-    stack.update(moment);
+    stack.update(moment, shown);
     middle.classList.toggle('nbi-long', moment.setting.acts.length > 4);
     answer.update(moment, shown, stale);
     dose.update(moment);
@@ -148,7 +147,7 @@ export function renderPlayground({ model, el, signal }: PlaygroundPlace): () => 
   });
   size.observe(root);
   life.signal.addEventListener('abort', () => size.disconnect());
-  keepState(root, model, [...TRAITS], ['setting', 'kept', 'selection']);
+  keepState(root, model, [...TRAITS], ['added', 'setting', 'kept', 'selection']);
   root.nbinterpPicture = () => {
     // what was set in this very frame belongs into the picture
     redraw();

@@ -55,8 +55,14 @@ class Answered:
         """Logits ``[n_vocab]`` untouched, changed and under the control."""
         return self.changed.base_logits[0], self.changed.logits[0], self.control.logits[0]
 
-    def message(self) -> tuple[PlaygroundAnswer, str]:
-        """Return what the page is told, and what is wrong with the tokens that were to be tracked."""
+    def message(self, curves: Sequence[str] = ()) -> tuple[PlaygroundAnswer, str]:
+        """Return what the page is told, and what is wrong with the tokens that were to be tracked.
+
+        Parameters
+        ----------
+        curves : sequence of str
+            Keys of the curves that are true of this setting.
+        """
         base, changed, control = self.rows
         vocabulary = self.changed.vocabulary
         ids, problem = tracked_ids(self.setting["tracked"], vocabulary)
@@ -68,6 +74,8 @@ class Answered:
             candidates=_candidates(chances, vocabulary),
             tracked=_tracked(ids or automatic(*chances[:2]), self.rows, chances, vocabulary),
             moved=self._moved(),
+            warnings=[*self.changed.warnings, *self.stack.notes],
+            curves=list(curves),
             kl=float(divergence(changed, base, vocabulary)),
             kl_control=float(divergence(control, base, vocabulary)),
             milliseconds=self.milliseconds,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from nbinterp.prompts import Chat
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -56,3 +58,12 @@ class Asked(Protocol):
 
     def live(self, on_error: Callable[[Exception], object]) -> Work:
         """Return what runs the newest piece of work on the main thread."""
+
+
+def takes_chats(model: Asked) -> bool:
+    """Return whether a model has a template for chats."""
+    try:
+        model.tokens(Chat([("user", "x")]))
+    except ValueError:
+        return False
+    return True

@@ -28,18 +28,20 @@ POINTS = 41
 _SERIES = 10
 _STRIDE = 4
 _PATIENCE = 0.4  # seconds that a part may take
+_MOST_SWEEPS = 16  # one that is not whole holds all logits of its values
 _ALIKE = 8  # values that run together in the time of a few
 
 
 def slider(setting: Setting, library: Library, act: str, name: str) -> Parameter | None:
     """Return a slider of a stack, or None where it has no such one."""
     found = act_of(setting, act)
-    return None if found is None else library[found["recipe"]].parameter(name)
+    parameters = [] if found is None else library.recipe(found["recipe"])["parameters"]
+    return next((p for p in parameters if p["name"] == name), None)
 
 
 def sliders(setting: Setting, library: Library) -> list[tuple[str, str]]:
     """Return all sliders of a stack: the act's id and the parameter's name."""
-    return [(act["id"], p["name"]) for act in setting["acts"] for p in library[act["recipe"]].recipe["parameters"]]
+    return [(act["id"], p["name"]) for act in setting["acts"] for p in library.recipe(act["recipe"])["parameters"]]
 
 
 def key_of(setting: Setting, act: str, name: str) -> str:
@@ -50,6 +52,75 @@ def key_of(setting: Setting, act: str, name: str) -> str:
     # acts that are switched off have no part in it
     depends["acts"] = [one for one in depends["acts"] if one["on"]]
     return hashlib.sha256(json.dumps([act, name, depends], sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Curves:
+    """The curves of a playground's sliders, as far as they are known.
+
+    Parameters
+    ----------
+    library : Library
+        Of the recipes that are on the stack.
+    model : Asked
+        Who is asked.
+
+    Attributes
+    ----------
+    shown : list of Curve
+        The last one of each slider of the stack; it may be older than the rest of the setting.
+    """
+
+    def __init__(self, library: Library, model: Asked) -> None:
+        self._library, self._model = library, model
+        self._sweeps: dict[tuple[str, str, str], Sweep] = {}
+        self.shown: list[Curve] = []
+
+    def sweep(self, setting: Setting, act: str, name: str, seconds: float) -> Iterator[None]:
+        """Complete the curve of a slider, part by part; a hand that comes back to it takes it up where it was.
+
+        Parameters
+        ----------
+        setting : Setting
+            Where it is swept.
+        act, name : str
+            Which slider.
+        seconds : float
+            How long one answer took.
+        """
+        reach = slider(setting, self._library, act, name)
+        if reach is None:
+            return
+        place = (act, name, key_of(setting, act, name))
+        sweep = self._sweeps.pop(place, None) or Sweep(setting, act, name, reach, seconds)
+        self._sweeps[place] = sweep
+        while len(self._sweeps) > _MOST_SWEEPS:
+            del self._sweeps[next(iter(self._sweeps))]
+        if sweep.curve is not None:
+            self._show(setting, sweep.curve)
+            yield
+        for curve in sweep.advance(self._library, self._model):
+            self._show(setting, curve)
+            yield
+
+    def keys(self, setting: Setting) -> dict[tuple[str, str], str]:
+        """Return what a curve of each slider has to depend on to be true of a setting."""
+        return {place: key_of(setting, *place) for place in sliders(setting, self._library)}
+
+    def true_of(self, setting: Setting) -> list[Curve]:
+        """Return the curves that are true of a setting."""
+        keys = self.keys(setting)
+        return [c for c in self.shown if keys.get((c["act"], c["parameter"])) == c["key"]]
+
+    def of_hand(self, setting: Setting) -> Curve | None:
+        """Return the curve of the slider in hand, where it is true of the setting."""
+        place = (setting["hand"], setting["parameter"])
+        return next((c for c in self.true_of(setting) if (c["act"], c["parameter"]) == place), None)
+
+    def _show(self, setting: Setting, curve: Curve) -> None:
+        """Put a curve in the place of the slider's last one; those of acts that are gone go."""
+        there = {act["id"] for act in setting["acts"]}
+        place = (curve["act"], curve["parameter"])
+        self.shown = [c for c in self.shown if c["act"] in there and (c["act"], c["parameter"]) != place] + [curve]
 
 
 class Sweep:

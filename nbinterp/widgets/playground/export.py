@@ -10,6 +10,13 @@ if TYPE_CHECKING:
 KINDS = ("code", "experiment", "json", "html")
 
 
+def sliding(n: int, there: int) -> str:
+    """Return in words how many of `n` sliders still slide in a page of its own, by their stored curves."""
+    if there == n:
+        return "Every slider still slides." if n else ""
+    return f"Of {n} sliders {there} still slide{'s' if there == 1 else ''}: the others have no curve."
+
+
 def exported(kind: str, experiment: Experiment) -> tuple[str, str, str]:
     """Return a file's name, its type and what is in it.
 

@@ -5,49 +5,50 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-import pandas as pd
 import traitlets
 
-from nbinterp.experiment import Experiment, Generation
+from nbinterp.experiment import Experiment
 from nbinterp.operations import Intervention
 from nbinterp.widgets.asking import answer_page, told
 from nbinterp.widgets.bundle import Bundle
-from nbinterp.widgets.playground import answering, curves, speaking
-from nbinterp.widgets.playground.answering import Answered, tracked_ids
-from nbinterp.widgets.playground.export import exported
+from nbinterp.widgets.playground import speaking
+from nbinterp.widgets.playground.acts import Acts
+from nbinterp.widgets.playground.answering import tracked_ids
+from nbinterp.widgets.playground.asked import takes_chats
+from nbinterp.widgets.playground.curves import sliders
+from nbinterp.widgets.playground.export import exported, sliding
 from nbinterp.widgets.playground.history import Comparison, History
-from nbinterp.widgets.playground.recipes import Library, Offer, components
+from nbinterp.widgets.playground.inquiry import Inquiry
+from nbinterp.widgets.playground.portrait import Portrait
+from nbinterp.widgets.playground.recipes import Library, components
 from nbinterp.widgets.playground.setting import (
     act_of,
     checked,
+    checked_added,
     checked_runs,
     copied,
+    generation_of,
     initial,
     matter,
-    prompt_of,
     written,
 )
-from nbinterp.widgets.playground.stack import Stack, stack_of
+from nbinterp.widgets.playground.stack import stack_of
 from nbinterp.widgets.playground.timeline import Past
-from nbinterp.widgets.protocol import Act, Curve, Kept, PlaygroundSpec, Setting, Task
-from nbinterp.widgets.saved import origin_of, page, saved_bundle
+from nbinterp.widgets.protocol import Act, Kept, PlaygroundSpec, Setting
+from nbinterp.widgets.saved import origin_of, saved_bundle
 from nbinterp.widgets.selection import SelectionTrait
 from nbinterp.widgets.widget import Widget
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import altair as alt
+    import pandas as pd
 
     from nbinterp.prompts import Prompt
     from nbinterp.results import Result
-    from nbinterp.sites import Site
-    from nbinterp.spaces import Floats
     from nbinterp.widgets.playground.asked import Asked, Work
-
-_MOST_SWEEPS = 16
 
 
 class Playground(Widget):
@@ -95,11 +96,10 @@ class Playground(Widget):
     _esm = Bundle("playground.js")
     _css = Bundle("playground.css")
 
-    _channels: tuple[Work, ...] = ()
-    _answered: Answered | None = None
-
     spec: Any = traitlets.Dict().tag(sync=True)
     recipes: Any = traitlets.List().tag(sync=True)
+    # what came onto the list after the start; a page that outlived its kernel brings it back
+    added: Any = traitlets.Any().tag(sync=True)
     # whatever the page sends is looked at by `checked`, which says in a sentence what is wrong
     setting: Any = traitlets.Any().tag(sync=True)
     selection = SelectionTrait()
@@ -121,52 +121,50 @@ class Playground(Widget):
         track: str | Sequence[str] = (),
         seed: int = 0,
     ) -> None:
-        self._model = model
-        self._lock = threading.RLock()
-        self._library = Library(model.info, self._around)
-        self._history = History()
-        self._sweeps: dict[tuple[str, str, str], curves.Sweep] = {}
-        self._own = 0
+        self._model, self._lock, self._history = model, threading.RLock(), History()
+        self._library = Library(model.info, lambda site: self._inquiry.around(site))
+        self._acts = Acts(model, self._library)
+        self._inquiry = Inquiry(model, self._library, lambda: self._past, self._show)
         start = prompt if isinstance(prompt, Experiment) else Experiment(cast("Prompt", prompt))
         tracked = [track] if isinstance(track, str) else list(track)
-        _, wrong = tracked_ids(tracked, model.vocabulary)
-        if wrong:
+        if wrong := tracked_ids(tracked, model.vocabulary)[1]:
             raise LookupError(wrong)
-        self._past = Past(initial(*written(start.prompts[0]), seed=seed), start, self._name)
-        self._past = Past(copied(self._setting_of(start), tracked=tracked), start, self._name)
+        self._past = Past(initial(*written(start.prompts[0]), seed=seed), start, self._acts.name)
+        setting = copied(self._acts.setting_of(start, self._present), tracked=tracked)
+        for name, found in (directions or {}).items():
+            self._library.add(found, name)
+        for found in interventions:
+            setting = self._acts.put(self._acts.of(found, None, setting), setting)
+        self._library.started()
+        self._past = Past(setting, start, self._acts.name)
+        for identity, sentence in stack_of(setting, self._library, model).problems.items():
+            act = cast("Act", act_of(setting, identity))
+            raise ValueError(f"{sentence.rstrip('.')} (in {self._acts.name(act)}).")
         super().__init__(
             spec=PlaygroundSpec(
                 model=model.info.name,
                 n_layers=model.info.n_layers,
-                chat=_has_template(model),
+                chat=takes_chats(model),
                 components=components(model.info),
             ),
-            setting=self._past.present,
+            setting=setting,
             recipes=self._library.recipes,
+            added=self._library.added,
             timeline=self._past.message(),
         )
-        for name, found in (directions or {}).items():
-            self._library.add(found, name)
-        for found in interventions:
-            self._put(*self._acts_of(found, None), record=False)
-        self.set_trait("recipes", self._library.recipes)
-        stack = self._stack()
-        for act, sentence in stack.problems.items():
-            raise ValueError(f"{sentence.rstrip('.')} (in {self._name(cast('Act', act_of(self._present, act)))}).")
         # the first answer comes with the widget, so that it never shows an empty picture
-        next(self._respond())
-        self._live = model.live(self._report)
-        self._speech = model.live(self._report)
-        self._channels = (self._live, self._speech)
+        self._inquiry.first()
+        self.observe(self._taken_back, names="added")
         self.observe(self._moved_on, names="setting")
         self.observe(self._remembered, names="kept")
-        self._ask()
+        self._inquiry.ask()
         answer_page(
             self,
             {
                 "undo": self.undo,
                 "redo": self.redo,
-                "generate": self._start_speaking,
+                "generate": lambda: self._inquiry.speak({}),
+                "complete": self._inquiry.complete,
                 "stop": self.stop,
                 "keep": self._keep_from_page,
                 "rename": self.rename,
@@ -181,31 +179,37 @@ class Playground(Widget):
     @property
     def experiment(self) -> Experiment:
         """What is shown, as an experiment bound to the model; acts that cannot be done are left out."""
-        return self._experiment(self._stack())
+        setting, rest = self._present, self._past.rest
+        generation = generation_of(setting, rest.generation)
+        return stack_of(setting, self._library, self._model).whole(rest, generation, self._model.info)
 
     @experiment.setter
     def experiment(self, experiment: Experiment) -> None:
         with self._lock:
-            setting = self._setting_of(experiment)
-            self.set_trait("recipes", self._library.recipes)
+            setting = self._acts.setting_of(experiment, self._present)
+            self._list()
             self._change(setting, experiment)
 
     @property
     def result(self) -> Result:
         """What the model said to the last setting."""
         self._finish()
-        return self._last.changed
+        return self._inquiry.last.changed
 
     @property
     def selectable(self) -> dict[str, int]:
         """How many tokens, layers and heads can be picked."""
-        info = self._model.info
-        return {"tokens": len(self.answer["tokens"]), "layers": info.n_layers, "heads": info.n_layers * info.n_heads}
+        n, info = len(self.answer["tokens"]), self._model.info
+        return {"tokens": n, "layers": info.n_layers, "heads": info.n_layers * info.n_heads}
+
+    def live(self, on_error: Callable[[Exception], object]) -> Work:
+        """Return a channel for work on the model, for what follows what is shown here: the newest piece of work wins."""
+        return self._model.live(on_error)
 
     def frame(self) -> pd.DataFrame:
         """Return the next tokens: columns ``token``, ``base``, ``changed``, ``control`` (probabilities)."""
         self._finish()
-        return self._candidates()
+        return self._portrait().frame()
 
     def response(self) -> pd.DataFrame:
         """Return the dose-response curve of the slider in hand.
@@ -222,27 +226,11 @@ class Playground(Widget):
             When no slider is in hand.
         """
         self._finish()
-        curve = self._curve()
-        if curve is None:
-            raise ValueError("got no slider in hand; add an intervention with a slider first, or touch one.")
-        frames = [
-            pd.DataFrame(
-                {"value": curve["values"], "token": s["text"]} | {k: s[k] for k in ("base", "changed", "control")}
-            )
-            for s in curve["series"]
-        ]
-        return pd.concat(frames, ignore_index=True)
+        return self._portrait().response()
 
     def chart(self) -> alt.VConcatChart:
         """Return what is shown as a chart that can go on being edited."""
-        # altair is slow to load
-        from nbinterp.charts.playground import playground_chart
-
-        setting = self._present
-        act = act_of(setting, setting["hand"])
-        name = "" if act is None else f"{setting['parameter']} of {self._name(act)}"
-        value = None if act is None else act["values"].get(setting["parameter"])
-        return playground_chart(self.answer, self._curve(), title=self._summary(), value=value, name=name)
+        return self._portrait().chart()
 
     # what is done
 
@@ -264,13 +252,45 @@ class Playground(Widget):
             For anything else, and for what does not belong to the model.
         """
         with self._lock:
-            acts = self._acts_of(found, name)
-            if not isinstance(found, Intervention) and not on:
-                acts = []
-            if isinstance(found, Intervention) and not on:
-                acts = [cast("Act", {**act, "on": False}) for act in acts]
-            self.set_trait("recipes", self._library.recipes)
-            self._put(*acts)
+            acts = self._acts.of(found, name, self._present, self.selection.tokens)
+            if not on:
+                whole = isinstance(found, Intervention)
+                acts = [cast("Act", {**act, "on": False}) for act in acts] if whole else []
+            self._list()
+            if acts:
+                self._change(self._acts.put(acts, self._present))
+            else:
+                self._inquiry.ask()
+
+    def set(self, which: str | int, **changes: Any) -> None:
+        """Change an intervention of the stack, in one step of undo.
+
+        Parameters
+        ----------
+        which : str or int
+            Its name, or its index in the stack.
+        **changes
+            Fields of the intervention: its slider, such as ``scale``, ``factor``, ``amount``, ``to`` or ``by``, and ``site``,
+            ``tokens``, ``steps``, ``enabled``, as in its constructor. A value beyond the slider's range makes a longer slider.
+
+        Raises
+        ------
+        LookupError
+            Where there is no such intervention, or several of that name.
+        TypeError
+            For fields that it does not have.
+        ValueError
+            For values that it cannot have, and for what cannot be done; the stack stays as it was.
+
+        Examples
+        --------
+        >>> play.set("Steer along Italy", scale=2.0, tokens=" France")  # doctest: +SKIP
+        >>> play.set(0, enabled=False)  # doctest: +SKIP
+        """
+        with self._lock:
+            setting = checked(self._acts.set(which, changes, self._present))
+            self._list()
+            self._change(setting)
 
     def undo(self) -> None:
         """Take the last step back; at the start nothing happens."""
@@ -286,7 +306,7 @@ class Playground(Widget):
         Parameters
         ----------
         max_new_tokens, temperature
-            As in `nbinterp.Generation`; by default as set in the page.
+            As in `nbinterp.Generation`; by default as set in the page, which stays as it is.
 
         Returns
         -------
@@ -294,17 +314,16 @@ class Playground(Widget):
             One line a step: ``step``, ``base``, ``changed``, ``control`` (texts) and their probabilities.
         """
         given = {"max_new_tokens": max_new_tokens, "temperature": temperature}
-        if changes := {name: value for name, value in given.items() if value is not None}:
-            self._change(checked(copied(self._present, **changes)))
-        self._start_speaking()
-        self._speech.finish()
+        said = {name: value for name, value in given.items() if value is not None}
+        checked(copied(self._present, **said))
+        self._inquiry.speak(said, wait=True)
         if self.problem:
             raise ValueError(self.problem)
         return speaking.frame(self.generated)
 
     def stop(self) -> None:
-        """Stop generating; what was said stays."""
-        self._speech.cancel()
+        """Stop generating, or computing curves for an export; what there is stays."""
+        self._inquiry.stop()
 
     def keep(self, name: str = "") -> str:
         """Keep this run in the history, and return its id.
@@ -336,7 +355,7 @@ class Playground(Widget):
 
     def compare(self, first: str, second: str) -> Comparison:
         """Return two kept runs, by their ids or names, side by side; its `frame` and `chart` show them."""
-        return self._history.compare(first, second, self._answer_to)
+        return self._history.compare(first, second, self._inquiry.answer_to)
 
     def to_code(self) -> str:
         """Return what is shown as a script of plain nnsight, which runs without nbinterp."""
@@ -355,16 +374,14 @@ class Playground(Widget):
             Write the page there too.
         """
         self._finish()
-        for act, name in curves.sliders(self._present, self._library):
-            for _ in self._sweep(self._present, act, name):
-                pass
-        return self._page(path)
+        self._inquiry.complete(wait=True)
+        return self._portrait().page(self, path)
 
     def close(self) -> None:
         """Stop all work, and close the widget."""
-        # a widget that could not be made is closed too, and has none
-        for channel in self._channels:
-            channel.cancel()
+        # a widget that could not be made is closed too, and may have none
+        if "_inquiry" in vars(self):
+            self._inquiry.close()
         super().close()
 
     # how it is done
@@ -373,124 +390,27 @@ class Playground(Widget):
     def _present(self) -> Setting:
         return self._past.present
 
-    @property
-    def _last(self) -> Answered:
-        assert self._answered is not None
-        return self._answered
+    def _show(self, **traits: Any) -> None:
+        for name, value in traits.items():
+            setattr(self, name, value)
 
     def _finish(self) -> None:
-        self._live.finish()
+        self._inquiry.finish()
         # a setting that could not be answered leaves the answer of another one
-        if self.problem and self._last.setting["moment"] != self._present["moment"]:
+        if self.problem and self._inquiry.last.setting["moment"] != self._present["moment"]:
             raise ValueError(self.problem)
 
-    def _around(self, site: Site) -> Floats:
-        """Return the untouched activations of the prompt at a site: ``[n_tokens, n_features]``."""
-        prompt = self._last.stack.prompt if self._answered else prompt_of(self._present)
-        (result,) = self._model.run([Experiment(prompt, read=site)])
-        found = result.base_activations[site][0]
-        return found.reshape(found.shape[0], -1).astype(np.float64)
+    def _portrait(self) -> Portrait:
+        setting = self._present
+        curve = self._inquiry.curves.of_hand(setting)
+        return Portrait(self._inquiry.last, self.answer, setting, curve, self._acts.name)
 
-    def _stack(self) -> Stack:
-        return stack_of(self._present, self._library, self._model)
+    def _list(self) -> None:
+        """Tell the page what is on the list now."""
+        self.set_trait("recipes", self._library.recipes)
+        self.added = self._library.added
 
-    def _experiment(self, stack: Stack) -> Experiment:
-        """Return a stack's experiment with what a setting does not hold: what is read, how tokens are chosen."""
-        generation = self._generation()
-        given = self._past.rest.generation
-        default = generation == Generation(max_new_tokens=50, seed=self._present["seed"])
-        kept = given if given == generation or (given is None and default) else generation
-        acts = tuple(stack.acts.values())
-        return Experiment(stack.prompt, acts, self._past.rest.read, None, kept).on(self._model.info)
-
-    def _generation(self) -> Generation:
-        setting, rest = self._present, self._past.rest.generation or Generation()
-        return Generation(
-            setting["max_new_tokens"], setting["temperature"], rest.top_k, rest.top_p, setting["seed"], rest.stop
-        )
-
-    def _setting_of(self, experiment: Experiment) -> Setting:
-        """Return the setting of an experiment, whose counters go on from the present one."""
-        if len(experiment.prompts) != 1:
-            raise ValueError(f"got an experiment of {len(experiment.prompts)} prompts; wanted one of a single prompt.")
-        bound = experiment.on(self._model.info)
-        self._model.plan(bound)
-        text, chat = written(bound.prompts[0])
-        acts = [self._library.act_of(one, self._new_id()) for one in bound.interventions]
-        generation = bound.generation
-        changes: dict[str, Any] = {"prompt": text, "chat": chat, "acts": acts}
-        if generation is not None:
-            fields = ("max_new_tokens", "temperature", "seed")
-            changes |= {name: getattr(generation, name) for name in fields}
-        return self._in_hand(copied(self._present, **changes))
-
-    def _in_hand(self, setting: Setting) -> Setting:
-        """Return a setting whose slider in hand is there: the first one, where it is gone."""
-        known = curves.sliders(setting, self._library)
-        if (setting["hand"], setting["parameter"]) in known:
-            return setting
-        hand, parameter = known[0] if known else ("", "")
-        return copied(setting, hand=hand, parameter=parameter)
-
-    def _new_id(self) -> str:
-        self._own += 1
-        return f"act{self._own}"
-
-    def _name(self, act: Act) -> str:
-        try:
-            return self._library[act["recipe"]].recipe["name"]
-        except LookupError:
-            return act["recipe"]
-
-    def _acts_of(self, found: Any, name: str | None) -> list[Act]:
-        """Return what goes onto the stack for something that was found, its recipes on the list."""
-        if isinstance(found, Intervention):
-            return [self._library.act_of(found.bound(self._model.info), self._new_id(), name)]
-        act = self._first_act(self._library.add(found, name)[0])
-        if (label := self._label_in_prompt(found)) is not None:
-            # it starts where the token stands, as on the dial
-            position, angle = label
-            return [cast("Act", {**act, "tokens": str(position), "values": {"to": angle}})]
-        return [act]
-
-    def _label_in_prompt(self, circle: Any) -> tuple[int, float] | None:
-        """Return the token of the prompt that is one of a circle's labels, and its angle; None unless it is a single one."""
-        if not hasattr(circle, "label_angles"):
-            return None
-        angles = {str(label).casefold(): float(a) for label, a in zip(circle.labels, circle.label_angles, strict=True)}
-        tokens = self._model.tokens(prompt_of(self._present)).tokens
-        found = [(i, angles[t.strip().casefold()]) for i, t in enumerate(tokens) if t.strip().casefold() in angles]
-        return found[0] if len(found) == 1 else None
-
-    def _first_act(self, offer: Offer) -> Act:
-        site = offer.template.site
-        return Act(
-            id=self._new_id(),
-            recipe=offer.recipe["id"],
-            on=True,
-            component=site.component,
-            layer=-1 if site.layer is None else site.layer,
-            head=-1 if site.head is None else site.head,
-            tokens=", ".join(map(str, self.selection.tokens)) or "last",
-            steps="all",
-            values={p["name"]: p["start"] for p in offer.recipe["parameters"]},
-            texts={},
-        )
-
-    def _put(self, *acts: Act, record: bool = True) -> None:
-        """Put acts at the end of the stack, and take the slider of the last one that is on in hand."""
-        if not acts:
-            return
-        setting = copied(self._present, acts=[*self._present["acts"], *acts])
-        for act in acts:
-            parameters = self._library[act["recipe"]].recipe["parameters"]
-            if parameters and (act["on"] or not setting["hand"]):
-                setting = copied(setting, hand=act["id"], parameter=parameters[0]["name"])
-        if record:
-            self._change(setting)
-            return
-        self._past = Past(setting, self._past.rest, self._name)
-        self.setting = setting
+    # from one setting to the next
 
     def _change(self, setting: Setting, rest: Experiment | None = None) -> None:
         """Take up a setting that Python made, as a step of its own."""
@@ -500,7 +420,7 @@ class Playground(Widget):
             self._past.record(setting, rest=rest, sealed=True)
             self._take_up(self._present)
 
-    def _travel(self, way: Any) -> None:
+    def _travel(self, way: Callable[[], Setting | None]) -> None:
         with self._lock:
             setting = way()
             if setting is not None:
@@ -519,7 +439,7 @@ class Playground(Widget):
             try:
                 setting = checked(change["new"])
                 for act in setting["acts"]:
-                    _ = self._library[act["recipe"]]
+                    self._library.recipe(act["recipe"])
             except (TypeError, ValueError, LookupError) as error:
                 self.problem = told(error)
                 return
@@ -529,10 +449,11 @@ class Playground(Widget):
                 if not same:
                     self._history.back_at(setting)
                 self.timeline = self._past.message()
-            self._ask()
+            self._inquiry.ask()
+
+    # what an earlier kernel left, which a page that outlived it brings back
 
     def _remembered(self, change: Any) -> None:
-        """Take in the kept runs of an earlier kernel, which a page that outlived it brings back."""
         with self._lock:
             if change["new"] == self._history.messages:
                 return
@@ -542,134 +463,42 @@ class Playground(Widget):
                 self.problem = told(error)
             self.kept = self._history.messages
 
-    def _answer_to(self, setting: Setting) -> Answered:
-        return answering.answer(setting, stack_of(setting, self._library, self._model), self._model)
+    def _taken_back(self, change: Any) -> None:
+        with self._lock:
+            if change["new"] == self._library.added:
+                return
+            try:
+                self._library.take_back(checked_added(change["new"]))
+            except (TypeError, ValueError) as error:
+                self.problem = told(error)
+            self._list()
 
-    def _ask(self) -> None:
-        self._live.ask(self._respond)
-
-    def _report(self, error: Exception) -> None:
-        self.problem = told(error)
-
-    def _respond(self) -> Iterator[None]:
-        # read once: the page may move on, on another thread, while this runs
-        setting = self._present
-        if self._answered is None or matter(self._answered.setting) != matter(setting):
-            self._answered = self._answer_to(setting)
-        else:
-            self._answered = Answered(
-                setting,
-                self._answered.stack,
-                self._answered.changed,
-                self._answered.control,
-                self._answered.milliseconds,
-            )
-        message, problem = self._answered.message()
-        self.problem = problem
-        self.answer = message
-        yield
-        if act_of(setting, setting["hand"]) is not None:
-            yield from self._sweep(setting, setting["hand"], setting["parameter"])
-
-    def _sweep(self, setting: Setting, act: str, name: str) -> Iterator[None]:
-        """Complete the curve of a slider; a hand that comes back to it takes it up where it was."""
-        reach = curves.slider(setting, self._library, act, name)
-        if reach is None:
-            return
-        place = (act, name, curves.key_of(setting, act, name))
-        sweep = self._sweeps.pop(place, None) or curves.Sweep(setting, act, name, reach, self._last.milliseconds / 1000)
-        self._sweeps[place] = sweep
-        while len(self._sweeps) > _MOST_SWEEPS:
-            del self._sweeps[next(iter(self._sweeps))]
-        if sweep.curve is not None:
-            self._show(setting, sweep.curve)
-        for curve in sweep.advance(self._library, self._model):
-            self._show(setting, curve)
-            yield
-
-    def _show(self, setting: Setting, curve: Curve) -> None:
-        """Put a curve in the place of the slider's last one; those of acts that are gone go."""
-        there = {act["id"] for act in setting["acts"]}
-        place = (curve["act"], curve["parameter"])
-        others = [c for c in self.curves if c["act"] in there and (c["act"], c["parameter"]) != place]
-        shown = [*others, curve]
-        if shown != self.curves:
-            self.curves = shown
-
-    def _curve(self) -> Curve | None:
-        setting = self._present
-        place = (setting["hand"], setting["parameter"])
-        key = curves.key_of(setting, *place)
-        found = (c for c in self.curves if (c["act"], c["parameter"], c["key"]) == (*place, key))
-        return next(found, None)
-
-    def _start_speaking(self) -> None:
-        self.problem = ""
-        self._speech.ask(self._speak)
-
-    def _speak(self) -> Iterator[None]:
-        setting, stack, generation = self._present, self._stack(), self._generation()
-        total = generation.max_new_tokens
-        self.generated = {"moment": setting["moment"], "running": True, "base": [], "changed": [], "control": []}
-        self.task = Task(name="generating", done=0, total=total, stoppable=True)
-        try:
-            for said in speaking.speak(setting, stack, self._model, generation):
-                if said is not None:
-                    self.generated = said
-                    done = max(len(said["base"]), len(said["changed"]), len(said["control"]))
-                    self.task = Task(name="generating", done=done, total=total, stoppable=True)
-                yield
-        finally:
-            self.generated = {**self.generated, "running": False}
-            self.task = None
+    # what is kept, and taken away
 
     def _keep_from_page(self, name: str = "") -> Kept:
         with self._lock:
-            answered = self._last
-            said = ""
-            if self.generated is not None and self.generated["moment"] == answered.setting["moment"]:
-                said = speaking.text(self.generated["changed"])
-            kept = self._history.keep(answered, name, said, self._name)
+            answered = self._inquiry.last
+            spoke = self.generated is not None and self.generated["moment"] == answered.setting["moment"]
+            said = speaking.text(self.generated["changed"]) if spoke else ""
+            kept = self._history.keep(answered, name, said, self._acts.name)
             self.kept = self._history.messages
             return kept
 
     def _export(self, kind: str) -> dict[str, str]:
         if kind == "html":
-            return {"name": "playground.html", "mime": "text/html", "text": self._page(None)}
+            n, there = len(sliders(self._present, self._library)), self._inquiry.curves.true_of(self._present)
+            text, note = self._portrait().page(self), sliding(n, len(there))
+            return {"name": "playground.html", "mime": "text/html", "text": text, "note": note}
         name, mime, text = exported(kind, self.experiment)
-        return {"name": name, "mime": mime, "text": text}
-
-    def _page(self, path: str | os.PathLike[str] | None) -> str:
-        return page(self, "playground", path, text=self._summary(), chart=self.chart(), frame=self._candidates())
-
-    def _candidates(self) -> pd.DataFrame:
-        return pd.DataFrame(self.answer["candidates"]).rename(columns={"text": "token"})
-
-    def _summary(self) -> str:
-        setting = self._last.setting
-        names = [self._name(act) for act in setting["acts"] if act["on"]]
-        shown = repr(setting["prompt"]) if setting["prompt"] else "a chat"
-        (before,), (after,) = self._last.changed.base_said(), self._last.changed.said()
-        return f"Playground: {shown} on {self._model.info.name}, {', '.join(names) or 'untouched'}: {before!r} → {after!r}."
+        return {"name": name, "mime": mime, "text": text, "note": ""}
 
     def __repr__(self) -> str:
         # also of one that could not be made, in the trace of why
-        return "Playground without an answer" if self._answered is None else self._summary()
+        return "Playground without an answer" if self.answer is None else self._portrait().sentence()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         # the picture that a notebook keeps shows the answer to what the view shows
-        self._live.finish()
-        view = super()._repr_mimebundle_(**kwargs)
+        self._inquiry.finish()
+        view, shown = super()._repr_mimebundle_(**kwargs), self._portrait()
         origin = origin_of(self.spec, self.recipes)
-        table = self._candidates()
-        return saved_bundle(view, "playground", self.chart(), self._summary(), table, widget=self, origin=origin)
-
-
-def _has_template(model: Asked) -> bool:
-    from nbinterp.prompts import Chat
-
-    try:
-        model.tokens(Chat([("user", "x")]))
-    except ValueError:
-        return False
-    return True
+        return saved_bundle(view, "playground", shown.chart(), shown.text(), shown.frame(), widget=self, origin=origin)

@@ -14,9 +14,9 @@ from attrs import evolve, field, frozen
 from nbinterp.interventions import Ablate, Patch, Project, Rotate, Scale, Steer
 from nbinterp.sites import COMPONENTS, UNLAYERED, Site
 from nbinterp.spaces import Activations, Basis, Direction, Floats, Loop, Plane, Subspace
-from nbinterp.widgets.playground import ranges
+from nbinterp.widgets.playground import keeping, ranges
 from nbinterp.widgets.playground.places import AS_GIVEN, read_steps, read_tokens, write_steps, write_tokens
-from nbinterp.widgets.protocol import Act, Component, Parameter, Recipe
+from nbinterp.widgets.protocol import Act, Added, Component, Parameter, Recipe
 
 if TYPE_CHECKING:
     from nbinterp.anatomy import ModelInfo
@@ -107,10 +107,6 @@ class Offer:
         except (ValueError, TypeError, LookupError):
             return None
 
-    def parameter(self, name: str) -> Parameter | None:
-        """Return one of its sliders."""
-        return next((p for p in self.recipe["parameters"] if p["name"] == name), None)
-
 
 def components(model: ModelInfo) -> list[Component]:
     """Return where in a model interventions can act."""
@@ -136,6 +132,9 @@ class Library:
     def __init__(self, model: ModelInfo, around: Around) -> None:
         self._model, self._around = model, around
         self._offers: dict[str, Offer] = {}
+        # what a kernel that ended took along: what the page knows of it, and why it was not kept
+        self._missing: dict[str, tuple[Recipe, str]] = {}
+        self._first = 0
         self._numbers = itertools.count(1)
         start = Site("resid_post", model.n_layers // 2)
         prose = _STATEMENTS
@@ -158,12 +157,53 @@ class Library:
     @property
     def recipes(self) -> list[Recipe]:
         """What the page knows of them."""
-        return [offer.recipe for offer in self._offers.values()]
+        return [*(offer.recipe for offer in self._offers.values()), *(recipe for recipe, _ in self._missing.values())]
 
     def __getitem__(self, identity: str) -> Offer:
+        if identity in self._missing:
+            recipe, why = self._missing[identity]
+            raise LookupError(
+                f"got {recipe['name']!r}, which was not kept when its kernel ended ({why}); add it again under the same name, and "
+                "it acts as before."
+            )
         if identity not in self._offers:
             raise LookupError(f"got the recipe {identity[:40]!r}; known are {', '.join(self._offers)}.")
         return self._offers[identity]
+
+    def recipe(self, identity: str) -> Recipe:
+        """Return what the page knows of a recipe, also of one that was not kept; LookupError where there is none."""
+        return self._missing[identity][0] if identity in self._missing else self[identity].recipe
+
+    def started(self) -> None:
+        """Note that what is there now is there whenever the playground is made; what comes later is `added`."""
+        self._first = len(self._offers)
+
+    @property
+    def added(self) -> Added:
+        """What came after the start, as data."""
+        later = list(self._offers.values())[self._first :]
+        return keeping.written(((offer.recipe, offer.template) for offer in later), self._missing.values())
+
+    def take_back(self, added: Added) -> None:
+        """Take in what was added in an earlier kernel; what is here already stays as it is.
+
+        Raises
+        ------
+        ValueError
+            For what is no such thing, or belongs to another model.
+        """
+        for recipe, found in list(keeping.read(added)):
+            identity = recipe["id"]
+            if identity in self._offers:
+                continue
+            if isinstance(found, str):
+                self._missing[identity] = (recipe, found)
+                continue
+            for one in attrs.fields(type(found)):
+                if isinstance(value := getattr(found, one.name), Subspace):
+                    value.require(None, self._model)
+            self._missing.pop(identity, None)
+            self._offers[identity] = Offer(recipe, found)
 
     def act_of(self, intervention: Intervention, identity: str, name: str | None = None) -> Act:
         """Return the act of an intervention, with a recipe of its own where none makes it."""
@@ -307,9 +347,19 @@ class Library:
             # what is added again is there already
             if offer.template == template and (offer.recipe["kind"], offer.recipe["name"]) == (kind, name):
                 return offer
-        return self._put(
-            f"{kind.lower().replace(' ', '-')}-{next(self._numbers)}", name, statement, template, parameters, kind=kind
-        )
+        identity = self._identity(kind, name)
+        self._missing.pop(identity, None)
+        return self._put(identity, name, statement, template, parameters, kind=kind)
+
+    def _identity(self, kind: str, name: str) -> str:
+        """Return the id of a new recipe: that of the missing one whose place it takes, or one that was never there."""
+        for identity, (recipe, _) in self._missing.items():
+            if (recipe["kind"], recipe["name"]) == (kind, name):
+                return identity
+        while True:
+            identity = f"{kind.lower().replace(' ', '-')}-{next(self._numbers)}"
+            if identity not in self._offers and identity not in self._missing:
+                return identity
 
     def _put(
         self,

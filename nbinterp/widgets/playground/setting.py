@@ -7,8 +7,9 @@ import math
 import typing
 from typing import Any, TypedDict, cast
 
+from nbinterp.experiment import Generation
 from nbinterp.prompts import Chat, Prompt
-from nbinterp.widgets.protocol import Act, Kept, Setting, Turn
+from nbinterp.widgets.protocol import Act, Added, Kept, Setting, Turn
 
 MOST_ACTS = 64
 MOST_TRACKED = 32
@@ -57,6 +58,11 @@ def checked_runs(value: object) -> list[Kept]:
     return runs
 
 
+def checked_added(value: object) -> Added:
+    """Return the recipes that a page has from an earlier kernel; raises as `checked_runs`."""
+    return cast("Added", _typed(value, Added, "added"))
+
+
 def initial(prompt: str = "", chat: list[Turn] | None = None, *, seed: int = 0) -> Setting:
     """Return a setting without any intervention."""
     return Setting(
@@ -79,6 +85,14 @@ def prompt_of(setting: Setting) -> Prompt:
     if setting["chat"]:
         return Chat([(turn["role"], turn["content"]) for turn in setting["chat"]])
     return setting["prompt"]
+
+
+def generation_of(setting: Setting, rest: Generation | None) -> Generation:
+    """Return how the model goes on: what a setting does not hold is taken from the rest."""
+    rest = rest or Generation()
+    return Generation(
+        setting["max_new_tokens"], setting["temperature"], rest.top_k, rest.top_p, setting["seed"], rest.stop
+    )
 
 
 def written(prompt: Prompt) -> tuple[str, list[Turn]]:

@@ -7,17 +7,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from attrs import evolve
 
-from nbinterp.experiment import Experiment, Generation
-from nbinterp.interventions import Patch
-from nbinterp.prompts import Chat
 from nbinterp.widgets.protocol import Alternative, Generated, Said, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nbinterp.continuations import Token
+    from nbinterp.experiment import Generation
     from nbinterp.widgets.playground.asked import Asked
     from nbinterp.widgets.playground.stack import Stack
 
@@ -41,8 +38,9 @@ def speak(setting: Setting, stack: Stack, model: Asked, generation: Generation) 
     """
     said = Generated(moment=setting["moment"], running=True, base=[], changed=[], control=[])
     settings = {f: getattr(generation, f) for f in ("max_new_tokens", "temperature", "top_k", "top_p", "seed", "stop")}
-    experiments = [stack.experiment, stack.control] if stack.acting else [stack.experiment]
-    tokens = model.stream([_speakable(experiment, model) for experiment in experiments], top=_TOP, **settings)
+    going_on = stack.going_on
+    experiments = [going_on.experiment, going_on.control] if stack.acting else [going_on.experiment]
+    tokens = model.stream(experiments, top=_TOP, **settings)
     shown = time.perf_counter()
     for _, together in itertools.groupby(tokens, key=lambda token: token.step):
         for token in together:
@@ -74,21 +72,6 @@ def frame(generated: Generated) -> pd.DataFrame:
 def text(tokens: list[Said]) -> str:
     """Return what was said."""
     return "".join(token["text"] for token in tokens)
-
-
-def _speakable(experiment: Experiment, model: Asked) -> Experiment:
-    """Return the experiment with patches of several tokens kept to the prompt: a generated token is one."""
-
-    def kept(act: Any) -> Any:
-        acts = getattr(act, "acts", (act,))
-        first = acts[0]
-        if act.steps is None or not isinstance(first, Patch) or (sources := first.sources()) is None:
-            return act
-        (given,) = sources.prompts
-        prompt = given if isinstance(given, str | Chat) else given.prompts[0]
-        return act if len(sources.tokens.resolve(model.tokens(prompt))) == 1 else evolve(act, steps=None)
-
-    return Experiment(experiment.prompts, [kept(act) for act in experiment.interventions])
 
 
 def _said(token: Token) -> Said:

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from nbinterp.experiment import Experiment
+from nbinterp.experiment import Experiment, Generation
+from nbinterp.interventions import Patch
+from nbinterp.prompts import Chat
 from nbinterp.widgets.asking import told
 from nbinterp.widgets.playground.controls import control_of
 from nbinterp.widgets.playground.setting import prompt_of
 
 if TYPE_CHECKING:
+    from nbinterp.anatomy import ModelInfo
     from nbinterp.operations import Intervention
     from nbinterp.prompts import Prompt
     from nbinterp.widgets.playground.asked import Asked
@@ -33,12 +36,18 @@ class Stack:
         Why not, by the id of the act.
     seed : int
         Of the control.
+    prompt_only : mapping of str to Intervention
+        Those that cannot act on a generated token, as they are while the model goes on, by the id of the act.
+    notes : tuple of str
+        What is done otherwise than it was said, a sentence each.
     """
 
     prompt: Prompt
     acts: dict[str, Intervention]
     problems: dict[str, str] = field(factory=dict)
     seed: int = 0
+    prompt_only: dict[str, Intervention] = field(factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def experiment(self) -> Experiment:
@@ -55,6 +64,27 @@ class Stack:
         """Whether anything is done at all."""
         return any(act.enabled for act in self.acts.values())
 
+    @property
+    def going_on(self) -> Stack:
+        """The same as it is while the model generates."""
+        return evolve(self, acts={**self.acts, **self.prompt_only})
+
+    def whole(self, rest: Experiment, generation: Generation, info: ModelInfo) -> Experiment:
+        """Return the experiment with what a setting does not hold, bound to its model.
+
+        Parameters
+        ----------
+        rest : Experiment
+            What is read, and how tokens are chosen.
+        generation : Generation
+            How it goes on; left out where nobody said anything about it.
+        info : ModelInfo
+            Which model.
+        """
+        default = generation == Generation(max_new_tokens=50, seed=self.seed)
+        said = generation if rest.generation is not None or not default else None
+        return Experiment(self.prompt, tuple(self.acts.values()), rest.read, None, said).on(info)
+
 
 def stack_of(setting: Setting, library: Library, model: Asked) -> Stack:
     """Return what a setting describes; each act is tried alone, without running the model.
@@ -66,13 +96,31 @@ def stack_of(setting: Setting, library: Library, model: Asked) -> Stack:
     """
     prompt = prompt_of(setting)
     model.tokens(prompt)
-    stack = Stack(prompt, {}, {}, setting["seed"])
+    acts: dict[str, Intervention] = {}
+    problems: dict[str, str] = {}
+    prompt_only: dict[str, Intervention] = {}
+    notes: list[str] = []
     for act in setting["acts"]:
-        offer = library[act["recipe"]]
         try:
-            made = offer.make(act)
+            made = library[act["recipe"]].make(act)
             model.plan(Experiment(prompt, evolve(made, enabled=True)))
-            stack.acts[act["id"]] = made.bound(model.info)
+            if (n := _tokens_taken(made, model)) > 1:
+                prompt_only[act["id"]] = evolve(made, steps=None).bound(model.info)
+                if made.enabled:
+                    notes.append(
+                        f"Patch at {made.site} takes {n} tokens, and a generated token is one: it acts on the prompt only, whatever "
+                        "its steps."
+                    )
+            acts[act["id"]] = made.bound(model.info)
         except (ValueError, LookupError, TypeError) as error:
-            stack.problems[act["id"]] = told(error)
-    return stack
+            problems[act["id"]] = told(error)
+    return Stack(prompt, acts, problems, setting["seed"], prompt_only, tuple(dict.fromkeys(notes)))
+
+
+def _tokens_taken(act: Intervention, model: Asked) -> int:
+    """Return how many tokens a patch would bring to each generated one; 0 where it acts on none."""
+    if act.steps is None or not isinstance(act, Patch) or (sources := act.sources()) is None:
+        return 0
+    (given,) = sources.prompts
+    prompt = given if isinstance(given, str | Chat) else given.prompts[0]
+    return len(sources.tokens.resolve(model.tokens(prompt)))

@@ -231,7 +231,7 @@ def test_adding_what_was_found(playground):
     playground.add(nb.Steer("resid_post.2", direction=DIRECTION, scale=2.0), name="my push")
     playground.add(nb.Ablate("resid_post.2", tokens=0), on=False)
     playground.add(LOOP, "circle", on=False)
-    assert [playground._name(act) for act in playground.setting["acts"]] == ["Turn wheel to", "my push", "Ablate"]
+    assert [playground._acts.name(act) for act in playground.setting["acts"]] == ["Turn wheel to", "my push", "Ablate"]
     assert [act["on"] for act in playground.setting["acts"]] == [True, True, False]
     assert "Turn circle by" in [recipe["name"] for recipe in playground.recipes]
     assert playground.timeline["undo"] == "Ablate added"
@@ -384,7 +384,12 @@ def test_generation_says_what_the_model_says_in_all_three_runs(toy):
         assert frame["base"].tolist() == [toy.vocabulary.tokens[i] for i in said.base[0].ids]
         np.testing.assert_allclose(frame[f"{column}_probability"], said.changed[0].probabilities, rtol=1e-4)
     generated = playground.generated
-    assert (generated["running"], playground.task, playground.setting["max_new_tokens"]) == (False, None, 5)
+    assert (generated["running"], playground.task, generated["moment"]) == (False, None, playground.setting["moment"])
+    # how long it went on this time is no step, and no part of the setting
+    assert (playground.setting["max_new_tokens"], playground.timeline) == (50, {"undo": "", "redo": ""})
+    assert playground.experiment.generation is None
+    with pytest.raises(ValueError, match="^got 0 max_new_tokens; wanted 1 to 2,000."):
+        playground.generate(0)
     assert [len(token["top"]) for token in generated["changed"]] == [5] * 5
     assert generated["changed"][0]["top"][0]["text"] == generated["changed"][0]["text"]
 
@@ -404,22 +409,56 @@ def test_a_patch_of_several_tokens_is_kept_to_the_prompt(toy):
     )
     assert playground.generate(4)["changed"].tolist() == [toy.vocabulary.tokens[i] for i in said.changed[0].ids]
 
+    (warning,) = playground._inquiry.last.stack.notes
+    assert playground.answer["warnings"][-1] == warning
+    assert warning.startswith(
+        "Patch at resid_post.1 takes 2 tokens, and a generated token is one: it acts on the prompt only"
+    )
+    for steps, tokens, warned in (("none", "1, 2", 0), ("all", "1", 0), ("0:3", "1, 2", 1)):
+        page(playground, acts=[{**playground.setting["acts"][0], "steps": steps, "tokens": tokens}])
+        assert (warning in playground.answer["warnings"]) == warned
+    page(playground, acts=[{**playground.setting["acts"][0], "on": False}])
+    assert playground.answer["warnings"] == []
 
-def test_generation_can_be_stopped(toy):
+
+def test_what_has_no_effect_is_said_until_it_has_one(toy):
+    playground = Playground(
+        toy, PROMPT, interventions=[nb.Scale("resid_post.1", 1.0), nb.Steer("mlp_out.3", direction=DIRECTION, tokens=0)]
+    )
+    assert playground.answer["warnings"] == list(playground.result.warnings)
+    assert [warning.split(",")[0] for warning in playground.answer["warnings"]] == [
+        "Scale at resid_post.1",
+        "Steer at mlp_out.3",
+    ]
+    data, _ = playground._repr_mimebundle_()
+    assert all(f"! {warning}" in data["text/plain"] for warning in playground.result.warnings)
+    subtitle = playground.chart().to_dict()["title"]["subtitle"]
+    assert " ".join(subtitle).count("!") == 2
+    assert max(map(len, subtitle)) <= 110
+    playground.set(0, factor=2.0)
+    playground.set(1, enabled=False)
+    assert playground.answer["warnings"] == []
+    assert playground.chart().to_dict()["title"]["subtitle"] == []
+
+
+def test_generation_can_be_stopped(toy, monkeypatch):
     async def scenario():
         playground = Playground(toy, PROMPT)
-        playground._start_speaking()
-        while playground.generated is None or playground.task is None:
+        Page(playground, monkeypatch).ask("generate")
+        assert playground.task == {"name": "generating", "done": 0, "total": 0, "stoppable": True}, (
+            "the page knows at once"
+        )
+        while playground.generated is None:
             await asyncio.sleep(0)
         assert playground.task == {"name": "generating", "done": 0, "total": 50, "stoppable": True}
         assert playground.generated["running"]
         playground.stop()
-        while playground.task is not None:
+        while playground.generated["running"]:
             await asyncio.sleep(0)
         return playground
 
     playground = asyncio.run(scenario())
-    assert not playground.generated["running"]
+    assert playground.task is None
     assert len(playground.generated["base"]) < 50
 
 
@@ -520,7 +559,7 @@ def test_a_page_asks_and_is_answered(playground, monkeypatch, toy):
     exec(asking.ask("export", kind="experiment")["text"].split("model =")[0], space)
     assert space["experiment"] == playground.experiment
     page = asking.ask("export", kind="html")
-    assert page["mime"] == "text/html"
+    assert (page["mime"], page["note"]) == ("text/html", "Every slider still slides.")
     assert page["text"].startswith("<!doctype html>")
     assert (
         asking.ask("export", kind="exe")["problem"]
@@ -529,6 +568,52 @@ def test_a_page_asks_and_is_answered(playground, monkeypatch, toy):
     assert asking.ask("drop", id="run1")["problem"] == ""
     assert asking.ask("drop", id="run1")["problem"].startswith("got 'run1', which is 0 of the kept runs")
     assert asking.ask("stop")["problem"] == ""
+
+
+def test_a_page_completes_the_curves_of_all_sliders_before_it_exports(toy, monkeypatch):
+    async def scenario():
+        playground = Playground(toy, PROMPT, interventions=[ACTS["steer"], ACTS["ablate"], ACTS["scale"]])
+        asking = Page(playground, monkeypatch)
+        seen = []
+        playground.observe(lambda change: seen.append(change["new"]), names="task")
+        asking.ask("complete")
+        assert playground.task["name"] == "computing the curves"
+        while playground.task is not None:
+            await asyncio.sleep(0)
+        return playground, asking.ask("export", kind="html"), seen
+
+    _, exported, seen = asyncio.run(scenario())
+    state = json.loads(exported["text"].split('id="nbinterp-state">')[1].split("</script>")[0])
+    assert {curve["key"] for curve in state["curves"]} == set(state["answer"]["curves"])
+    assert len(state["curves"]) == 3
+    assert exported["note"] == "Every slider still slides."
+    assert len(exported["text"].encode()) < 2_000_000
+    done = [(task["done"], task["total"], task["stoppable"]) for task in seen if task]
+    assert done[-1] == (3 * POINTS, 3 * POINTS, True)
+    assert done[1:] == sorted(done[1:])
+
+
+def test_curves_that_are_stopped_are_left_out_and_said(toy, monkeypatch):
+    async def scenario():
+        playground = Playground(toy, PROMPT, interventions=[ACTS["steer"], ACTS["ablate"]])
+        asking = Page(playground, monkeypatch)
+        asking.ask("complete")
+        asking.ask("stop")
+        assert playground.task is None
+        while not playground._inquiry.idle:
+            await asyncio.sleep(0)
+        return asking.ask("export", kind="html")["note"]
+
+    assert asyncio.run(scenario()) == "Of 2 sliders 1 still slides: the others have no curve."
+
+
+def test_a_curve_of_another_stack_is_not_among_the_true_ones(playground):
+    first, second = adds(playground, "steer-1"), adds(playground, "scale")
+    keys = {curve["act"]: curve["key"] for curve in playground.curves}
+    # the first slider's curve was drawn before there was a second one
+    assert set(playground.answer["curves"]) & set(keys.values()) == {keys[second]}
+    page(playground, hand=first, parameter="scale")
+    assert {curve["key"] for curve in playground.curves} == set(playground.answer["curves"])
 
 
 def test_quotes_in_the_prompt_survive_the_export(toy):
@@ -567,14 +652,14 @@ def test_in_a_running_loop_the_last_position_is_answered_and_the_ones_before_are
         playground = Playground(toy, PROMPT)
         adds(playground, "scale")
         async with asyncio.timeout(60):
-            while not playground._live.idle:
+            while not playground._inquiry.idle:
                 await asyncio.sleep(0)
             monkeypatch.setattr(toy, "run", counted)
             for step in range(100):
                 page(
                     playground, gesture=0, acts=with_value(playground.setting, "page0", "factor", 0.013 * step)["acts"]
                 )
-            while not playground._live.idle:
+            while not playground._inquiry.idle:
                 await asyncio.sleep(0)
         return playground
 
@@ -601,7 +686,7 @@ def test_another_thread_may_move_it_and_the_main_one_answers(toy, monkeypatch):
         other = threading.Thread(target=hand)
         other.start()
         async with asyncio.timeout(60):
-            while other.is_alive() or not playground._live.idle:
+            while other.is_alive() or not playground._inquiry.idle:
                 await asyncio.sleep(0.001)
         return playground
 

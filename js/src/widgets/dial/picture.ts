@@ -1,15 +1,19 @@
 /** The dial as one drawing in the light theme: what a saved notebook shows. */
 
+import shared from '../../lib/drawing.figure.css';
 import { html, svg } from '../../lib/elements';
 import { figure, svgAddress, svgSource } from '../../lib/picture';
 import type { Candidate, DialAnswer } from '../../lib/protocol';
 import { LIGHT, withLiterals } from '../../lib/theme';
 import { percent, spoken, visible } from '../../lib/tokens';
 import { RUN_NAMES, RUNS, topOf, type Answers } from './answers';
-import sheet from './dial.figure.css';
+import own from './dial.figure.css';
 import type { Face } from './face';
 import { placeInWords, type Moment } from './moment';
 import { RESPONSE_HEIGHT, type Response } from './response';
+
+/** The style of all that is drawn, on the page and in the picture. */
+export const SHEET = shared + own;
 
 const HEAD = 66;
 const MIDDLE = 320;
@@ -45,7 +49,7 @@ export function dialPicture(moment: Moment, face: Face, answers: Answers, respon
   const drawing = svg(
     'svg',
     { class: 'nbi-drawing', width, height, viewBox: `0 0 ${width} ${height}` },
-    svg('style', {}, withLiterals(sheet, LIGHT)),
+    svg('style', {}, withLiterals(SHEET, LIGHT)),
     svg('rect', { width, height, fill: LIGHT.surface }),
     drawPrompt(moment),
     svg('text', { class: 'nbi-note', x: PAD, y: 48 }, `layer ${moment.layer.layer} · ${moment.layer.statement}`),

@@ -88,10 +88,11 @@ export class AddButton {
 
   private open(): void {
     this.search.value = '';
-    this.fill();
     this.popup.showPopover();
+    // what is not shown cannot be scrolled, and keeps the place where it was left
+    this.fill();
     placePopup(this.popup, this.button);
-    this.search.focus();
+    this.search.focus({ preventScroll: true });
   }
 
   private fill(): void {
@@ -134,7 +135,8 @@ export class AddButton {
       this.search.removeAttribute('aria-activedescendant');
     } else {
       this.search.setAttribute('aria-activedescendant', option.id);
-      option.scrollIntoView({ block: 'nearest' });
+      // the first one is seen with the name of its group
+      (this.at === 0 ? option.parentElement : option)?.scrollIntoView({ block: 'nearest' });
     }
   }
 

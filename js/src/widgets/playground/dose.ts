@@ -7,7 +7,8 @@ import { inPi, interpolate, linePath, place, spread, ticks, turnTicks, valueAtPl
 import type { Curve, Parameter, Response, Setting } from '../../lib/protocol';
 import { roundScale } from '../../lib/ranking';
 import { onStep, written } from '../../lib/controls';
-import { percent, visible, writeToken } from '../../lib/tokens';
+import { acrossDrawing, Readout } from '../../lib/readout';
+import { percent, visible } from '../../lib/tokens';
 import { decimal } from './answer';
 import { changeValue } from './edits';
 import type { Hand } from './hand';
@@ -46,8 +47,8 @@ export class Dose {
   private readonly still = svg('g');
   private readonly hover = svg('path', { class: 'nbi-hover-line' });
   private readonly marker = svg('g', { class: 'nbi-marker' });
-  private readonly readout = html('div', { class: 'nbi-readout', 'aria-hidden': 'true', hidden: '' });
-  private readonly box = html('div', { class: 'nbi-plot-box' }, this.drawing, this.readout);
+  private readonly readout = new Readout();
+  private readonly box = html('div', { class: 'nbi-plot-box' }, this.drawing, this.readout.element);
   private readonly inputs: Record<Quantity, HTMLInputElement>;
   private readonly colours = new Map<string, number>();
   private width = 520;
@@ -337,55 +338,23 @@ export class Dose {
   }
 
   private listenToPointer(signal: AbortSignal): void {
-    const { drawing } = this;
-    let dragged: number | null = null;
-    const across = (event: PointerEvent): number => event.clientX - drawing.getBoundingClientRect().left;
-    const move = (event: PointerEvent, start: boolean): void => {
+    const move = (x: number, start: boolean): void => {
       const held = this.moment === null ? null : inHand(this.moment);
       if (held !== null && !(this.moment?.still === true && this.curve === null)) {
-        const value = onStep(valueAtPlace(this.x(held.parameter), across(event)), held.parameter);
+        const value = onStep(valueAtPlace(this.x(held.parameter), x), held.parameter);
         this.hand.edit(changeValue(held.act.id, held.parameter.name, value), start);
       }
     };
-    const listen = { signal };
-    drawing.addEventListener(
-      'pointerdown',
-      event => {
-        if (event.button === 0 && event.isPrimary) {
-          dragged = event.pointerId;
-          drawing.setPointerCapture(event.pointerId);
-          move(event, true);
-        }
-      },
-      listen
-    );
-    drawing.addEventListener(
-      'pointermove',
-      event => {
-        if (event.pointerId === dragged) {
-          move(event, false);
-        }
-        this.show(across(event));
-      },
-      listen
-    );
-    for (const end of ['pointerup', 'pointercancel', 'lostpointercapture'] as const) {
-      drawing.addEventListener(end, () => (dragged = null), listen);
-    }
-    drawing.addEventListener('pointerleave', () => this.hideReadout(), listen);
-  }
-
-  private hideReadout(): void {
-    this.readout.hidden = true;
-    this.hover.setAttribute('d', '');
+    acrossDrawing(this.drawing, move, x => this.show(x), signal);
   }
 
   /** The numbers of the sample next to the pointer. */
-  private show(x: number): void {
+  private show(x: number | null): void {
     const { moment, curve } = this;
     const held = moment === null ? null : inHand(moment);
-    if (moment === null || held === null || curve === null || curve.values.length === 0) {
-      this.hideReadout();
+    if (x === null || moment === null || held === null || curve === null || curve.values.length === 0) {
+      this.readout.hide();
+      this.hover.setAttribute('d', '');
       return;
     }
     const quantity = this.inputs.difference.checked ? 'difference' : 'probability';
@@ -394,33 +363,21 @@ export class Dose {
       Math.abs(value - wanted) < Math.abs(best - wanted) ? value : best
     );
     const index = curve.values.indexOf(at);
-    const say = (value: number): string => (quantity === 'probability' ? percent(value) : decimal(value));
+    const say = (value = NaN): string => (quantity === 'probability' ? percent(value) : decimal(value));
     const rows = [...chosenLines(curve, moment.setting.tracked, quantity)]
       .sort((a, b) => (b.changed[index] ?? 0) - (a.changed[index] ?? 0))
-      .map(one => {
-        const name = html('th', { scope: 'row', class: 'nbi-token' });
-        writeToken(name, quantity === 'difference' ? 'difference' : one.text.slice(0, 24));
-        const cell = (value: number | undefined, run: string): HTMLElement =>
-          html('td', { class: `nbi-of-${run}` }, say(value ?? NaN));
-        return html(
-          'tr',
-          {},
-          name,
-          cell(one.base, 'base'),
-          cell(one.changed[index], 'changed'),
-          cell(one.control[index], 'control')
-        );
-      });
+      .map(one => ({
+        text: quantity === 'difference' ? 'difference' : one.text,
+        cells: [
+          ['base', say(one.base)],
+          ['changed', say(one.changed[index])],
+          ['control', say(one.control[index])]
+        ] as const
+      }));
     const heads = [`${visible(held.parameter.name)} ${written(at, held.parameter.step)}`, 'base', 'changed', 'random'];
-    this.readout.replaceChildren(
-      html('table', {}, html('tr', {}, ...heads.map(text => html('th', { scope: 'col' }, text))), ...rows)
-    );
-    this.readout.hidden = false;
-    const place_ = place(this.x(held.parameter), at);
-    this.hover.setAttribute('d', `M${fixed(place_)} ${MARGIN.top}V${DOSE_HEIGHT - MARGIN.bottom}`);
-    const room = this.box.clientWidth - this.readout.offsetWidth;
-    const beside = place_ + 14 > room ? place_ - this.readout.offsetWidth - 14 : place_ + 14;
-    this.readout.style.left = `${Math.max(0, Math.min(room, beside))}px`;
+    const across = place(this.x(held.parameter), at);
+    this.readout.show(heads, rows, across);
+    this.hover.setAttribute('d', `M${fixed(across)} ${MARGIN.top}V${DOSE_HEIGHT - MARGIN.bottom}`);
   }
 }
 

@@ -21,5 +21,5 @@ export function follow(answer: PlaygroundAnswer, curve: Curve, value: number): P
     });
     return { ...one, changed: standing(series?.changed), control: standing(series?.control) };
   });
-  return { ...answer, candidates, tracked, moved: [], kl: NaN, kl_control: NaN };
+  return { ...answer, candidates, tracked, moved: [], warnings: [], kl: NaN, kl_control: NaN };
 }

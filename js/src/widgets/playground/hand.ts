@@ -1,7 +1,7 @@
 /** The one place from which the page changes what it shares with Python. */
 
 import type { Asking } from '../../lib/asking';
-import type { Setting } from '../../lib/protocol';
+import type { Setting, Task } from '../../lib/protocol';
 import { changeSelection, type Selected } from '../../lib/selection';
 import { isStill } from '../../lib/still';
 import { changeValue, next, type Edit } from './edits';
@@ -16,7 +16,8 @@ export class Hand {
     private readonly asking: Asking,
     /** Send what was set: once a frame. */
     private readonly save: () => void,
-    private readonly trouble: (sentence: string) => void
+    private readonly trouble: (sentence: string) => void,
+    private readonly signal: AbortSignal
   ) {
     this.stored = isStill(model) ? model.get('setting') : null;
   }
@@ -52,6 +53,27 @@ export class Hand {
   pick(change: Partial<Pick<Selected, 'tokens' | 'layers' | 'heads'>>): void {
     changeSelection(this.model, change);
     this.save();
+  }
+
+  get task(): Task | null {
+    const task = this.model.get('task');
+    // Python may say "nothing" with an empty dictionary
+    return task !== null && 'name' in task ? task : null;
+  }
+
+  /** Wait until the work that Python shows is such; a view that is closed waits no longer. */
+  until(reached: () => boolean): Promise<void> {
+    return new Promise(resolve => {
+      const look = (): void => {
+        if (reached()) {
+          this.model.off('change:task', look);
+          resolve();
+        }
+      };
+      this.model.on('change:task', look);
+      this.signal.addEventListener('abort', () => this.model.off('change:task', look));
+      look();
+    });
   }
 
   /** Ask Python; what goes wrong is shown as the widget's problem, and gives null. */

@@ -82,7 +82,17 @@ const followed = (text: string, logit: number): Tracked => ({
 
 test('without Python the answer is read off the stored curve', () => {
   const answer: PlaygroundAnswer = {
-    ...{ moment: 1, tokens: [], candidates: [], moved: [], kl: 1, kl_control: 1, milliseconds: 1 },
+    ...{
+      moment: 1,
+      tokens: [],
+      candidates: [],
+      moved: [],
+      warnings: ['of the stored value'],
+      curves: [],
+      kl: 1,
+      kl_control: 1,
+      milliseconds: 1
+    },
     tracked: [followed('up', 3), followed('elsewhere', 1)]
   };
   const between = follow(answer, CURVE, 3);

@@ -3,6 +3,7 @@
 import type { AnyModel } from '@anywidget/types';
 import type {
   Act,
+  Added,
   Curve,
   Generated,
   Kept,
@@ -20,6 +21,7 @@ import { isStill } from '../../lib/still';
 export interface PlaygroundTraits extends SelectionTraits {
   spec: PlaygroundSpec;
   recipes: Recipe[];
+  added: Added;
   setting: Setting;
   answer: PlaygroundAnswer | null;
   curves: Curve[];
@@ -72,7 +74,7 @@ export function readMoment(model: PlaygroundModel): Moment {
     setting,
     answer,
     current: answer !== null && answer.moment === setting.moment,
-    curves: model.get('curves'),
+    curves: isStill(model) ? trueCurves(model.get('curves'), answer) : model.get('curves'),
     generated: filled(model.get('generated'), 'base'),
     kept: model.get('kept'),
     timeline: model.get('timeline'),
@@ -86,6 +88,20 @@ export function readMoment(model: PlaygroundModel): Moment {
     },
     still: isStill(model)
   };
+}
+
+/** An answer that may have been stored before there were warnings and keys of curves. */
+type Stored = Omit<PlaygroundAnswer, 'warnings' | 'curves'> & Partial<Pick<PlaygroundAnswer, 'warnings' | 'curves'>>;
+
+/** What has to be known about an answer. */
+export function warningsOf(answer: Stored | null): readonly string[] {
+  return answer?.warnings ?? [];
+}
+
+/** The curves that a stored answer vouches for: others were drawn under another stack, and nobody draws them anew. */
+function trueCurves(curves: readonly Curve[], answer: Stored | null): readonly Curve[] {
+  const keys = answer?.curves;
+  return keys === undefined ? curves : curves.filter(curve => keys.includes(curve.key));
 }
 
 /** The intervention whose slider was touched last, its recipe, and the number that the slider is of. */

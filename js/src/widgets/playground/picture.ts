@@ -1,6 +1,7 @@
 /** The playground as one drawing in the light theme: what a saved notebook shows. */
 
 import { fixed } from '../../lib/angles';
+import shared from '../../lib/drawing.figure.css';
 import { html, svg } from '../../lib/elements';
 import { figure, svgAddress, svgSource } from '../../lib/picture';
 import type { Chance, PlaygroundAnswer } from '../../lib/protocol';
@@ -10,13 +11,17 @@ import { likeliest } from '../../lib/bars';
 import { written } from '../../lib/controls';
 import { decimal, logitDifference, points, RUNS, type Answer, type Run } from './answer';
 import { DOSE_HEIGHT, type Dose } from './dose';
-import { siteOf, type Moment } from './moment';
-import sheet from './playground.figure.css';
+import { siteOf, warningsOf, type Moment } from './moment';
+import own from './playground.figure.css';
+
+/** The style of all that is drawn, on the page and in the picture. */
+export const SHEET = shared + own;
 
 const WIDTH = 940;
 const PAD = 18;
 const TABLE = 420;
 const LINE = 18;
+const WIDE = 140; // characters
 
 /** One intervention in words: "Italy at resid_post.12 on last: scale 4.0". */
 export function actInWords(moment: Moment, index: number): string {
@@ -43,6 +48,7 @@ export function describePicture(moment: Moment, answer: PlaygroundAnswer): strin
       words.push(`${name}: ${spoken(top.text)} ${percent(top[run])}`);
     }
   }
+  words.push(...warningsOf(answer).map(one => one.replace(/\.$/, '')));
   return visible(words.join('. ')).slice(0, 2000);
 }
 
@@ -72,8 +78,8 @@ export function playgroundPicture(
   const plotWidth = WIDTH - TABLE - 3 * PAD;
   const scale = Math.min(1, plotWidth / (box.width || plotWidth));
   const body = Math.max(34 + rows.length * 27, 30 + DOSE_HEIGHT * scale);
-  const tracked = trackedInWords(shown);
-  const height = head + body + tracked.length * LINE + PAD;
+  const below = [...trackedInWords(shown), ...warningLines(shown)];
+  const height = head + body + below.length * LINE + PAD;
   for (const [name, value] of Object.entries({
     x: TABLE + 2 * PAD,
     y: head + 26,
@@ -87,9 +93,13 @@ export function playgroundPicture(
   const drawing = svg(
     'svg',
     { class: 'nbi-drawing', width: WIDTH, height, viewBox: `0 0 ${WIDTH} ${fixed(height)}` },
-    svg('style', {}, withLiterals(sheet, LIGHT)),
+    svg('style', {}, withLiterals(SHEET, LIGHT)),
     svg('rect', { width: WIDTH, height: fixed(height), fill: LIGHT.surface }),
-    svg('text', { class: 'nbi-title', x: PAD, y: PAD + 8, 'xml:space': 'preserve' }, visible(title).replace(/·/g, ' ')),
+    svg(
+      'text',
+      { class: 'nbi-title nbi-heading-text', x: PAD, y: PAD + 8, 'xml:space': 'preserve' },
+      visible(title).replace(/·/g, ' ')
+    ),
     svg('text', { class: 'nbi-note', x: PAD, y: PAD + 28 }, `Playground · ${visible(moment.spec.model)}`),
     ...lines.map((text, index) =>
       svg('text', { class: 'nbi-row', x: PAD, y: PAD + 52 + index * LINE }, shortened(text, 130))
@@ -99,12 +109,28 @@ export function playgroundPicture(
       ? []
       : [svg('text', { class: 'nbi-caption', x: TABLE + 2 * PAD, y: head + 12 }, 'dose-response')]),
     ...(acts.length === 0 ? [] : [plot]),
-    ...tracked.map((text, index) =>
-      svg('text', { class: 'nbi-note', x: PAD, y: fixed(head + body + 8 + index * LINE) }, shortened(text, 140))
+    ...below.map((text, index) =>
+      svg('text', { class: 'nbi-note', x: PAD, y: fixed(head + body + 8 + index * LINE) }, shortened(text, WIDE))
     )
   );
   const source = withLiterals(svgSource(drawing), LIGHT);
   return figure(svgAddress(source), describePicture(moment, shown), numbersOf(shown.candidates));
+}
+
+/** What has to be known about the answer, in lines that fit. */
+function warningLines(answer: PlaygroundAnswer): string[] {
+  return warningsOf(answer).flatMap(one => {
+    const lines = [''];
+    for (const word of `! ${visible(one)}`.split(' ')) {
+      const last = lines.length - 1;
+      if ((lines[last] ?? '').length + word.length >= WIDE) {
+        lines.push(`  ${word}`);
+      } else {
+        lines[last] = `${lines[last] ?? ''} ${word}`.trimStart();
+      }
+    }
+    return lines;
+  });
 }
 
 function trackedInWords({ tracked }: PlaygroundAnswer): string[] {

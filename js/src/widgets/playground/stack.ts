@@ -2,18 +2,22 @@
 
 import { html } from '../../lib/elements';
 import { Keyed } from '../../lib/keyed';
-import type { Act, Recipe } from '../../lib/protocol';
+import type { Act, PlaygroundAnswer, Recipe } from '../../lib/protocol';
 import { AddButton } from './add';
 import { Card } from './card';
 import { actFrom, addAct, freshId, moveAct } from './edits';
 import type { Hand } from './hand';
-import type { Moment } from './moment';
+import { Here } from './here';
+import { warningsOf, type Moment } from './moment';
 import { writePlace } from './places';
+import { Warnings } from './warnings';
 
 export class Stack {
   readonly element = html('section', { class: 'nbi-stack', role: 'group', 'aria-label': 'Interventions' });
 
   private readonly add: AddButton;
+  private readonly here: Here;
+  private readonly warnings: Warnings;
   private readonly cards: Keyed<Act, Card>;
   private readonly empty = html('p', { class: 'nbi-empty-words' });
   private readonly count = html('span', { class: 'nbi-count' });
@@ -25,6 +29,8 @@ export class Stack {
     signal: AbortSignal
   ) {
     this.add = new AddButton(recipe => this.put(recipe), signal);
+    this.here = new Here((recipe, acts) => this.putAll(recipe, acts), signal);
+    this.warnings = new Warnings(signal);
     const list = html('ol', { class: 'nbi-cards' });
     this.cards = new Keyed<Act, Card>(
       list,
@@ -37,12 +43,16 @@ export class Stack {
       }
     );
     const title = html('h2', { class: 'nbi-heading' }, 'Interventions ', this.count);
-    this.element.append(html('div', { class: 'nbi-heading-line' }, title, this.add.element), this.empty, list);
+    const heading = html('div', { class: 'nbi-heading-line' }, title, this.add.element);
+    this.element.append(heading, this.here.element, this.empty, list);
+    this.element.append(this.warnings.element);
     this.listenToGrips(list, signal);
   }
 
-  update(moment: Moment): void {
+  /** `answer` is what is shown, which without Python follows the stored curve. */
+  update(moment: Moment, answer: PlaygroundAnswer | null): void {
     this.moment = moment;
+    this.warnings.update(warningsOf(answer));
     const { acts } = moment.setting;
     this.cards.update(acts, { glide: true });
     const on = acts.filter(act => act.on).length;
@@ -58,6 +68,7 @@ export class Stack {
       head === undefined ? (layer === undefined ? '' : `layer ${layer}`) : `head ${head[1]} of layer ${head[0]}`;
     const where = `acts on ${tokens}, ${picked === '' ? 'at the layer where it was found, else in the middle' : picked}`;
     this.add.update([...moment.recipes.values()], where, moment.still);
+    this.here.update(moment);
     if (this.awaited !== '') {
       this.cards.get(this.awaited)?.focus();
       this.awaited = '';
@@ -70,10 +81,18 @@ export class Stack {
       return;
     }
     const layered = (name: string): boolean => moment.spec.components.find(one => one.name === name)?.layered ?? true;
-    const act = actFrom(recipe, moment.picks, layered, freshId());
-    // the keyboard goes on at the new card, once it is drawn
-    this.awaited = act.id;
-    this.hand.edit(addAct(act, recipe.parameters[0]?.name ?? ''));
+    this.putAll(recipe, [actFrom(recipe, moment.picks, layered, freshId())]);
+  }
+
+  /** Put acts of one recipe on the stack, in one step of the hand. */
+  private putAll(recipe: Recipe, acts: readonly Act[]): void {
+    const last = acts.at(-1);
+    if (last !== undefined) {
+      // the keyboard goes on at the new card, once it is drawn
+      this.awaited = last.id;
+      const parameter = recipe.parameters[0]?.name ?? '';
+      this.hand.edit(setting => acts.reduce((before, act) => addAct(act, parameter)(before), setting));
+    }
   }
 
   private listenToGrips(list: HTMLElement, signal: AbortSignal): void {

@@ -12,8 +12,11 @@ const EXPORTS = [
   ['code', 'nnsight code', 'Plain nnsight: it runs without nbinterp.'],
   ['experiment', 'Experiment (Python)', 'The same as an nb.Experiment, to run in a cell.'],
   ['json', 'JSON', 'The experiment as data: nb.Experiment.from_json reads it.'],
-  ['html', 'HTML page', 'A page of its own, without a kernel and without the network: the stored curve still slides.']
+  ['html', 'HTML page', 'A page of its own, without a kernel and without the network.']
 ] as const;
+
+/** The work before an export; nbinterp/widgets/playground/inquiry.py calls it so. */
+const COMPLETING = 'computing the curves';
 
 export class Top {
   readonly element = html('div', { class: 'nbi-top-line' });
@@ -68,18 +71,28 @@ export class Top {
     }
   }
 
+  /** Let Python compute the curves that are missing; what is stopped is left out. */
+  private async completed(): Promise<void> {
+    if ((await this.hand.ask('complete')) !== null) {
+      await this.hand.until(() => this.hand.task?.name !== COMPLETING);
+    }
+  }
+
   private showWork(): void {
     this.progress.update(this.task ?? this.exporting);
   }
 
   private async export(kind: string, label: string, note: string): Promise<void> {
+    if (kind === 'html') {
+      await this.completed();
+    }
     this.exporting = { name: `writing ${label}`, done: 0, total: 0, stoppable: false };
     this.showWork();
     const exported = await this.hand.ask<Exported>('export', { kind });
     this.exporting = null;
     this.showWork();
     if (exported !== null) {
-      this.dialog.show(label, exported, note);
+      this.dialog.show(label, exported, `${note} ${exported.note}`.trim());
     }
   }
 }
