@@ -44,7 +44,7 @@ from nbinterp.geometry import (
 )
 from nbinterp.geometry.clusters import HALVES
 from nbinterp.geometry.crossvalidation import KERNEL_LANDMARKS, PENALTIES, WIDTHS
-from nbinterp.geometry.preparation import PARALLEL_DRAWS
+from nbinterp.geometry.principal import PARALLEL_DRAWS
 from nbinterp.geometry.report import surest
 from nbinterp.geometry.validity import MAX_TESTED
 

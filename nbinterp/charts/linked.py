@@ -32,6 +32,8 @@ PICK_LABEL = "pick_label"
 
 COORDINATES = ("pc1", "pc2", "umap1", "umap2")
 
+_TITLES = dict(zip(COORDINATES, ("PC 1", "PC 2", "UMAP 1", "UMAP 2"), strict=True))
+
 
 def linked_views(
     rows: pd.DataFrame,
@@ -105,7 +107,10 @@ def linked_views(
         )
 
     def view(x: str, y: str, title: str, legend: alt.Legend | None) -> tuple[alt.Chart, alt.Chart]:
-        place = {"x": alt.X(f"{x}:Q", scale=_span(rows[x])), "y": alt.Y(f"{y}:Q", scale=_span(rows[y]))}
+        place = {
+            "x": alt.X(f"{x}:Q", title=_TITLES[x], scale=_span(rows[x])),
+            "y": alt.Y(f"{y}:Q", title=_TITLES[y], scale=_span(rows[y])),
+        }
         hue = alt.Color("label:Q" if continuous else "label:N", scale=scale, legend=legend)
         points = alt.Chart(alt.NamedData("rows"), title=title).mark_circle(size=38)
         points = points.encode(

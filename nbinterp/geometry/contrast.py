@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
-from scipy.stats import rankdata
-from sklearn.metrics import adjusted_mutual_info_score
 
 from nbinterp.geometry.multiple import enough_draws
-from nbinterp.geometry.preparation import leading
+from nbinterp.geometry.principal import leading
 from nbinterp.geometry.rows import checked
+from nbinterp.geometry.selections import MIN_ROWS, TOO_FEW, by_chance, explained, mask_of
+from nbinterp.geometry.separation import FOLDS, folds_of, held_out_scores, intervals, separation
 from nbinterp.geometry.told import Told
 from nbinterp.spaces import Direction
 
@@ -32,21 +32,9 @@ if TYPE_CHECKING:
 
 Verdict = Literal["set apart", "no more than a cut", "too few rows to say"]
 
-MIN_ROWS = 10
-"""With fewer picked, or fewer others, no verdict is given."""
-
 MOST_ROWS = 500
 """So many of the picked and of the others are compared at most; more are sampled."""
 
-FOLDS = 5
-
-N_BOOTSTRAP = 400
-
-MOST_LABELS = 200
-"""A column of more labels explains no selection."""
-
-_STANDARD = ("text", "prompt")
-_MOST_EXPLAINED = 20_000
 _MOST_LISTED = 5
 
 
@@ -129,7 +117,7 @@ class Contrast(Told):
     def statement(self) -> str:
         """What was found, in one sentence or two."""
         aside = f" ({self.n_set_aside} more set aside for their giant norm)" if self.n_set_aside else ""
-        if self.verdict == "too few rows to say":
+        if self.verdict == TOO_FEW:
             return (
                 f"{self.n_picked} rows{aside} against {self.n_others}: too few to say whether they are set apart "
                 f"({MIN_ROWS} wanted on each side)."
@@ -250,7 +238,6 @@ def contrast(
     steps = [source.provenance]
     if within is not None:
         steps.append(f"centred within {within if isinstance(within, str) else 'groups'}")
-    caveat = _caveat(why)
     told: dict[str, Any] = {
         "direction": direction,
         "n_picked": n_picked,
@@ -259,7 +246,6 @@ def contrast(
         "explained": explained(source.table, picked, others),
         "alpha": alpha,
         "looks": looks,
-        "caveat": caveat,
     }
     if min(n_picked, n_others) < MIN_ROWS:
         nan = float("nan")
@@ -276,14 +262,15 @@ def contrast(
             scores=pd.DataFrame(columns=["row", "picked", "score"]),
             held_out=held_out,
             n_null=0,
-            verdict="too few rows to say",
+            verdict=TOO_FEW,
+            caveat=_caveat(why, TOO_FEW),
             provenance="; ".join([*steps, f"fewer than {MIN_ROWS} rows on a side: nothing held out"]),
         )
     rng = np.random.default_rng(seed)
     compared = np.concatenate([_some(np.flatnonzero(side), rng) for side in (picked, others)])
     is_picked = picked[compared]
     seen = _seen(points[compared], is_picked, n_picked, n_others)
-    folds = _folds(together[compared], is_picked, rng)
+    folds = folds_of(together[compared], is_picked, rng)
     scores = held_out_scores(seen.scores, is_picked, folds)
     found = separation(scores, is_picked)
     drawn = []
@@ -293,8 +280,9 @@ def contrast(
         if progress is not None:
             progress(i + 1, n_null)
     null = pd.DataFrame(drawn, columns=["auc", "d_prime"])
-    p = min(1.0, looks * (1 + int((null["d_prime"] >= found.d_prime).sum())) / (1 + n_null))
-    auc_interval, d_interval = _intervals(scores, is_picked, together[compared], rng)
+    p = by_chance(found.d_prime, null["d_prime"].to_numpy(), looks)
+    auc_interval, d_interval = intervals(scores, is_picked, together[compared], rng)
+    verdict: Verdict = "set apart" if p <= alpha else "no more than a cut"
     sampled = f"{len(compared)} of them compared" if len(compared) < n_picked + n_others else ""
     steps += [
         sampled,
@@ -314,69 +302,10 @@ def contrast(
         scores=pd.DataFrame({"row": compared, "picked": is_picked, "score": scores}),
         held_out=held_out,
         n_null=n_null,
-        verdict="set apart" if p <= alpha else "no more than a cut",
+        verdict=verdict,
+        caveat=_caveat(why, verdict),
         provenance="; ".join(filter(None, steps)),
     )
-
-
-class Separation(NamedTuple):
-    """How far picked rows lie from others along a score."""
-
-    auc: float
-    d_prime: float
-
-
-def separation(scores: Floats, picked: Mask) -> Separation:
-    """Return the area under the ROC curve of scores ``[row]``, ties counted as half, and d′."""
-    n, m = int(picked.sum()), int((~picked).sum())
-    auc = (rankdata(scores)[picked].sum() - n * (n + 1) / 2) / (n * m)
-    spread = np.sqrt((scores[picked].var(ddof=1) + scores[~picked].var(ddof=1)) / 2)
-    apart = scores[picked].mean() - scores[~picked].mean()
-    return Separation(float(auc), float(apart / spread) if spread > 0 else float(np.sign(apart) * np.inf))
-
-
-def held_out_scores(points: Floats | NDArray[np.float32], picked: Mask, folds: Integers) -> Floats:
-    """Return where each row lies between the means of the others' two sides, along the line through them: ``[row]``.
-
-    Parameters
-    ----------
-    points : array, ``[row, feature]``
-        The rows.
-    picked : mask, ``[row]``
-        Which are picked.
-    folds : array of int, ``[row]``
-        Rows of a fold are held out together; each side must have rows in two folds.
-
-    Returns
-    -------
-    array, ``[row]``
-        ½ at the mean of the picked, −½ at the mean of the others.
-    """
-    n_folds = int(folds.max()) + 1
-    cells = np.zeros((n_folds * 2, len(points)), dtype=points.dtype)
-    cells[2 * folds + picked, np.arange(len(points))] = 1
-    counts = cells.sum(axis=1).reshape(n_folds, 2, 1)
-    sums = (cells @ points).reshape(n_folds, 2, -1)
-    means = (sums.sum(axis=0) - sums) / (counts.sum(axis=0) - counts)
-    across, middle = means[:, 1] - means[:, 0], means.mean(axis=1)
-    lengths = np.maximum((across**2).sum(axis=1), 1e-300)
-    along = points @ (across / lengths[:, None]).T - (across * middle).sum(axis=1) / lengths
-    scores: Floats = along[np.arange(len(points)), folds]
-    return scores
-
-
-def mask_of(rows: ArrayLike, n: int) -> Mask:
-    """Return which of `n` rows are meant by a mask or by indices; ValueError for others."""
-    given = np.atleast_1d(np.asarray(rows))
-    if given.dtype == bool:
-        if given.shape != (n,):
-            raise ValueError(f"got a mask of shape {list(given.shape)} for {n} rows; wanted one entry a row.")
-        return given.copy()
-    if given.size and (given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= n):
-        raise ValueError(f"got picked rows {given[:5].tolist()}…; wanted a mask, or indices from 0 to {n - 1}.")
-    mask = np.zeros(n, dtype=bool)
-    mask[given.astype(np.intp)] = True
-    return mask
 
 
 def _held_together(source: Checked, groups: Column | None, picked: Mask) -> tuple[NDArray[Any], str, str]:
@@ -397,18 +326,6 @@ def _held_together(source: Checked, groups: Column | None, picked: Mask) -> tupl
                 f"All {what} are of one {name}, which could not be held out: what is so is that {name}'s as well.",
             )
     return codes, name, ""
-
-
-def _folds(together: NDArray[Any], picked: Mask, rng: np.random.Generator) -> Integers:
-    """Return folds ``[row]`` that keep groups together, each side in two or more of them."""
-    codes = pd.factorize(together)[0]
-    n_groups = int(codes.max()) + 1
-    mostly = np.bincount(codes, picked, n_groups) / np.bincount(codes, minlength=n_groups)
-    # dealt out by turns in the order of their share of picked rows: both sides are spread over all folds
-    order = np.lexsort((rng.random(n_groups), mostly))
-    fold_of = np.empty(n_groups, dtype=np.int64)
-    fold_of[order] = np.arange(n_groups) % FOLDS
-    return fold_of[codes]
 
 
 def _some(rows: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
@@ -453,75 +370,19 @@ def _cut(seen: _Seen, picked: Mask, n_picked: int, n_others: int, rng: np.random
     return free + np.outer(off, (shared / spread).astype(np.float32))
 
 
-def _intervals(
-    scores: Floats, picked: Mask, together: NDArray[Any], rng: np.random.Generator
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return 95 % intervals of AUC and d′ over groups drawn with replacement."""
-    codes = pd.factorize(together)[0]
-    n_groups = int(codes.max()) + 1
-    order = np.argsort(scores, kind="stable")
-    sorted_scores, is_picked = scores[order], picked[order]
-    values = []
-    for _ in range(N_BOOTSTRAP):
-        weights = np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups)[codes][order]
-        up, down = weights * is_picked, weights * ~is_picked
-        if up.sum() < 2 or down.sum() < 2:
-            continue
-        auc = (up * (np.cumsum(down) - down)).sum() / (up.sum() * down.sum())
-        moments = [(float(w @ sorted_scores / w.sum()), float(w @ sorted_scores**2 / w.sum())) for w in (up, down)]
-        spread = np.sqrt(max(sum(square - mean**2 for mean, square in moments) / 2, 1e-300))
-        values.append((auc, (moments[0][0] - moments[1][0]) / spread))
-    if not values:
-        return (float("nan"), float("nan")), (float("nan"), float("nan"))
-    low, high = np.quantile(values, [0.025, 0.975], axis=0)
-    return (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))
-
-
-def explained(table: pd.DataFrame, picked: Mask, others: Mask) -> pd.DataFrame:
-    """Return how far each column of labels says which rows are picked; see `Contrast`.
-
-    Parameters
-    ----------
-    table : DataFrame
-        One line a row.
-    picked, others : mask, ``[row]``
-        The two sides.
-    """
-    lines = []
-    used = np.flatnonzero(picked | others)
-    if len(used) > _MOST_EXPLAINED:
-        used = np.sort(np.random.default_rng(0).choice(used, _MOST_EXPLAINED, replace=False))
-    for name in table.columns:
-        codes, labels = pd.factorize(table[name])
-        if name in _STANDARD or not 2 <= len(labels) <= min(MOST_LABELS, len(table) // 2):
-            continue
-        counts = np.bincount(codes[picked & (codes >= 0)], minlength=len(labels))
-        if not counts.sum():
-            continue
-        of_all = np.bincount(codes[(picked | others) & (codes >= 0)], minlength=len(labels))
-        mostly = np.flatnonzero((2 * counts >= of_all) & (of_all > 0))
-        best = mostly if len(mostly) else np.array([counts.argmax()])
-        lines.append(
-            (
-                str(name),
-                tuple(str(labels[i]) for i in best),
-                float(counts[best].sum() / picked.sum()),
-                float(counts[best].sum() / of_all[best].sum()),
-                float(adjusted_mutual_info_score(codes[used], picked[used])),
-            )
-        )
-    frame = pd.DataFrame(lines, columns=["column", "labels", "share", "recall", "ami"])
-    return frame.sort_values("ami", ascending=False, kind="stable", ignore_index=True)
-
-
 def _listed(labels: tuple[str, ...]) -> str:
     if len(labels) > _MOST_LISTED:
         return f"{', '.join(labels[: _MOST_LISTED - 1])} or {len(labels) - _MOST_LISTED + 1} others"
     return " or ".join(filter(None, [", ".join(labels[:-1]), labels[-1]]))
 
 
-def _caveat(why: str) -> str:
+def _caveat(why: str, verdict: Verdict) -> str:
+    steers = (
+        ""
+        if verdict == "set apart"
+        else " It may steer the model all the same: that is for its effect beside that of random directions to say, not for this test."
+    )
     return (
         "The rows were picked in these same activations; the test asks for a gap to the others, not whether the model uses the "
-        f"direction: steer along it, beside its random control, to see.{' ' + why if why else ''}"
+        f"direction: steer along it, beside its random control, to see.{steers}{' ' + why if why else ''}"
     )

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from nbinterp.geometry.contrast import mask_of
 from nbinterp.geometry.multiple import enough_draws
-from nbinterp.geometry.preparation import leading, signed
+from nbinterp.geometry.principal import leading, signed
 from nbinterp.geometry.rows import checked
+from nbinterp.geometry.selections import MIN_ROWS, TOO_FEW, by_chance, mask_of
 from nbinterp.geometry.told import Told
 from nbinterp.spaces import Plane
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from nbinterp.spaces import Floats
 
 Verdict = Literal["flat", "no flatter than any rows", "too few rows to say"]
-
-MIN_ROWS = 10
-"""With fewer picked no verdict is given."""
 
 MOST_ROWS = 300
 """So many of the picked are held out at most, and so many are drawn; more are sampled."""
@@ -100,7 +97,7 @@ class FlatPlane(Told):
     @property
     def statement(self) -> str:
         """What was found, in one sentence."""
-        if self.verdict == "too few rows to say":
+        if self.verdict == TOO_FEW:
             return f"{self.n_picked} rows are too few to say how flat they are ({MIN_ROWS} wanted)."
         return (
             f"{self.n_picked} rows, {self.verdict}: {self.share_held_out:.0%} of the differences of rows held out lie in the plane, "
@@ -115,7 +112,8 @@ class FlatPlane(Told):
         """Return the picked rows in their plane."""
         from nbinterp.charts.clouds import scatter
 
-        return scatter(self.table, "x", "y", title="The plane of the picked rows", subtitle=self.statement)
+        axes = ("first axis of the plane", "second axis of the plane")
+        return scatter(self.table, "x", "y", title="The plane of the picked rows", subtitle=self.statement, axes=axes)
 
     def __repr__(self) -> str:
         where = f" at {self.site}" if self.site else ""
@@ -169,7 +167,8 @@ def flat_plane(
     basis, share = _leading_two(points[picked] - centre)
     plane = Plane(source.site, source.model, centre, basis)
     rng = np.random.default_rng(seed)
-    held_out, null, verdict, p = float("nan"), np.empty(0), "too few rows to say", float("nan")
+    held_out, null, p = float("nan"), np.empty(0), float("nan")
+    verdict: Verdict = TOO_FEW
     steps = [source.provenance, f"first two principal components of {len(picked)} rows"]
     if len(picked) >= MIN_ROWS:
         size = min(len(picked), MOST_ROWS)
@@ -179,7 +178,7 @@ def flat_plane(
             null[i] = _held_out_share(points[rng.choice(usable, size, replace=False)])
             if progress is not None:
                 progress(i + 1, n_null)
-        p = min(1.0, looks * float(1 + (null >= held_out).sum()) / (1 + n_null))
+        p = by_chance(held_out, null, looks)
         verdict = "flat" if p <= alpha else "no flatter than any rows"
         steps.append(f"{FOLDS} folds of {size} rows; {n_null} random selections of as many")
     x, y = plane.coordinates(points[picked]).T
@@ -195,7 +194,7 @@ def flat_plane(
         alpha=alpha,
         n_null=len(null),
         looks=looks,
-        verdict=verdict,  # type: ignore[arg-type]
+        verdict=verdict,
         caveat="Any rows have a leading plane; that these differ mostly in it does not show that the model uses it: turn in it, beside "
         "its random control, to see.",
         provenance="; ".join(steps),

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
-from scipy.linalg import eigh
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from nbinterp.geometry.principal import n_outstanding, principal
 from nbinterp.geometry.rows import Checked, Column, Rows, centre_within, checked
 from nbinterp.geometry.threads import one_thread
 from nbinterp.geometry.told import Told
@@ -29,14 +28,8 @@ if TYPE_CHECKING:
 LandmarkMethod = Literal["k-means", "farthest", "random"]
 Components = int | float | Literal["parallel"] | None
 
-PARALLEL_DRAWS = 10
-"""Clouds of flipped signs, all of whose variances a component must exceed in parallel analysis."""
-
 MANY = 20_000
 """More rows than this go through k-means in small batches."""
-
-THREADED = 2000
-"""Eigenvectors of larger matrices are worth more than one thread."""
 
 
 class Preparation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -230,9 +223,9 @@ class Preparation(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             wanted = self.n_components
         else:
             wanted = min(n_rows, n_features)
-        variances, directions = _principal(centred, wanted)
+        variances, directions = principal(centred, wanted)
         if self.n_components == "parallel":
-            keep = max(1, _outstanding(centred, variances, np.random.default_rng(self.seed)))
+            keep = max(1, n_outstanding(centred, variances, np.random.default_rng(self.seed)))
         elif isinstance(self.n_components, float):
             # rounding must not ask for a component more
             keep = int(np.searchsorted(variances.cumsum(), self.n_components * total * (1 - 1e-12))) + 1
@@ -433,32 +426,6 @@ def _provenance(source: Checked, within: str, preparation: Preparation, n_rows: 
     return "; ".join(filter(None, steps))
 
 
-def _principal(centred: Floats, k: int) -> tuple[Floats, Floats]:
-    """Return the k largest variances and their directions ``[k, n_features]``, from the smaller of the two Gram matrices."""
-    n, d = centred.shape
-    values, vectors = leading(centred @ centred.T if n < d else centred.T @ centred, k)
-    if n < d:
-        lengths = np.sqrt(values)
-        vectors = centred.T @ (vectors / np.where(lengths > 0, lengths, 1))
-        # directions beyond the rank are noise of rounding: made orthonormal, in the order of variance
-        vectors = np.linalg.qr(vectors)[0]
-    return values / (n - 1), signed(vectors.T)
-
-
-def leading(matrix: Floats, k: int) -> tuple[Floats, Floats]:
-    """Return the k largest eigenvalues of a covariance or Gram matrix, none below 0, and their vectors ``[n, k]``."""
-    with one_thread if len(matrix) <= THREADED else nullcontext():
-        values, vectors = eigh(matrix, subset_by_index=[len(matrix) - k, len(matrix) - 1])
-    return np.maximum(values[::-1], 0), vectors[:, ::-1]
-
-
-def signed(directions: Floats) -> Floats:
-    """Return directions ``[k, n_features]`` whose largest entry is positive: the same on every machine."""
-    largest = directions[np.arange(len(directions)), np.abs(directions).argmax(axis=1)]
-    turned: Floats = directions * np.where(largest < 0, -1.0, 1.0)[:, None]
-    return turned
-
-
 def distinct(points: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """Return ``points [point, feature]`` without repetitions, and which of these each was: ``[point]``.
 
@@ -474,21 +441,6 @@ def distinct(points: Floats) -> tuple[Floats, NDArray[np.int64]]:
     first[shared] = shared[chosen][twin.reshape(-1)]
     kept, of_point = np.unique(first, return_inverse=True)
     return points[kept], of_point
-
-
-def _outstanding(centred: Floats, variances: Floats, rng: np.random.Generator) -> int:
-    """Return how many of the largest variances exceed those of clouds with flipped signs, without a gap."""
-    flipped = [_variances(centred * rng.choice([-1.0, 1.0], centred.shape)) for _ in range(PARALLEL_DRAWS)]
-    exceeds = variances > np.max(flipped, axis=0)[: len(variances)]
-    return int(np.argmin(np.append(exceeds, False)))
-
-
-def _variances(centred: Floats) -> Floats:
-    n, d = centred.shape
-    gram = centred @ centred.T if n < d else centred.T @ centred
-    with one_thread if len(gram) <= THREADED else nullcontext():
-        variances: Floats = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0) / (n - 1)
-    return variances
 
 
 def _farthest(points: Floats, k: int, first: int) -> list[int]:

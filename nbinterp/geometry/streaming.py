@@ -11,15 +11,8 @@ from scipy.linalg import eigh
 from sklearn.metrics import pairwise_distances_argmin_min
 
 from nbinterp.geometry.passes import Moments, Passes, Progress
-from nbinterp.geometry.preparation import (
-    PARALLEL_DRAWS,
-    Components,
-    Preparation,
-    Prepared,
-    _provenance,
-    leading,
-    signed,
-)
+from nbinterp.geometry.preparation import Components, Preparation, Prepared, _provenance
+from nbinterp.geometry.principal import PARALLEL_DRAWS, leading, signed
 from nbinterp.geometry.rows import MIN_FEATURES_FOR_NORMS, Checked, Column, Rows
 from nbinterp.geometry.told import Told
 

@@ -131,3 +131,52 @@ def test_twelve_cyclic_colours_can_be_told_apart(blind):
     assert np.mean([apart[i, (i + 6) % 12] for i in range(12)]) > 2 * np.mean(
         [apart[i, (i + 1) % 12] for i in range(12)]
     )
+
+
+def values(spec, layer):
+    return spec["datasets"][layer["data"]["name"]]
+
+
+def written(spec):
+    return [
+        value["text"] for layer in spec["layer"] if layer["mark"]["type"] == "text" for value in values(spec, layer)
+    ]
+
+
+def test_labels_that_would_run_over_one_another_are_told_by_the_legend():
+    rng = np.random.default_rng(0)
+    names = [f"We met in the month of {'spring' * i}" for i in range(1, 5)]
+    points = pd.DataFrame({"x": rng.normal(size=400), "y": rng.normal(size=400), "kind": np.tile(names, 100)})
+    # centred within a group, all of its means are one point
+    points[["x", "y"]] -= points.groupby("kind")[["x", "y"]].transform("mean")
+    spec = scatter(points, "x", "y", color="kind").to_dict()
+    assert written(spec) == []
+    assert spec["layer"][0]["encoding"]["color"]["legend"]["title"] == "kind"
+    # one that lies elsewhere is written, and cut where it is long
+    points.loc[points["kind"] == names[3], "y"] += 9
+    spec = scatter(points, "x", "y", color="kind").to_dict()
+    assert written(spec) == ["We met in the month of spri…"]
+    assert spec["layer"][0]["encoding"]["color"]["legend"]["title"] == "kind"
+    # two beside each other are written above and below
+    points.loc[points["kind"] == names[2], ["x", "y"]] += [1, 9]
+    assert len(written(scatter(points, "x", "y", color="kind").to_dict())) == 2
+    points["y"] += 20 * points["kind"].map(names.index)
+    spec = scatter(points, "x", "y", color="kind").to_dict()
+    assert len(written(spec)) == 4
+    assert spec["layer"][0]["encoding"]["color"]["legend"] is None
+
+
+def test_the_same_points_somewhere_else_are_rings():
+    points = pd.DataFrame({"a": [0.0, 1.0, 2.0], "b": [0.0, 1.0, 0.0], "kind": ["one", "two", "one"]})
+    moved = points.assign(a=points["a"] + 5, b=[1.0, np.nan, 2.0])
+    chart = scatter(points, "a", "b", color="kind", axes=("across", "up"), again=moved, again_name="steered")
+    spec = chart.to_dict()
+    dots, rings = spec["layer"][:2]
+    assert (len(values(spec, dots)), len(values(spec, rings))) == (3, 2)
+    assert rings["encoding"]["color"] == dots["encoding"]["color"]
+    assert spec["title"]["subtitle"] == "○ steered"
+    # numbers that are labels are the same ones in both
+    spec = scatter(points.assign(kind=[1, 2, 1]), "a", "b", color="kind", again=moved.assign(kind=[1, 2, 1])).to_dict()
+    assert [{value["label"] for value in values(spec, layer)} for layer in spec["layer"][:2]] == [{"1", "2"}, {"1"}]
+    spec = chart.to_dict()
+    assert [spec["layer"][0]["encoding"][axis]["title"] for axis in "xy"] == ["across", "up"]

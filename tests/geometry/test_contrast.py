@@ -9,8 +9,10 @@ from sklearn.metrics import roc_auc_score
 
 import nbinterp as nb
 from nbinterp.anatomy import ModelInfo
-from nbinterp.geometry.contrast import contrast, held_out_scores, mask_of, separation
+from nbinterp.geometry.contrast import contrast
 from nbinterp.geometry.planes import flat_plane
+from nbinterp.geometry.selections import by_chance, mask_of
+from nbinterp.geometry.separation import held_out_scores, separation
 
 MODEL = ModelInfo("toy", "abc", "LlamaForCausalLM", n_layers=4, d_model=16, n_vocab=10, blocks="model.layers")
 
@@ -39,6 +41,23 @@ def test_a_second_cluster_is_set_apart():
     assert found.d_prime > found.d_prime_expected
     unit = found.direction.unit.vector
     assert abs(unit[2]) > 0.95
+
+
+def test_a_direction_that_fails_its_test_may_steer_and_says_so():
+    points = shapeless(120, 12, 0)
+    may = "It may steer the model all the same: that is for its effect beside that of random directions to say"
+    assert may in contrast(points, lasso(points, 0.2, 0), n_null=199).caveat
+    assert may in contrast(points, np.arange(4), n_null=199).caveat
+    points[:40, 2] += 9
+    assert may not in contrast(points, np.arange(40), n_null=199).caveat
+
+
+def test_p_counts_the_value_itself_and_the_looks():
+    null = np.arange(99.0)
+    assert by_chance(98.5, null, 1) == 1 / 100
+    assert by_chance(98.0, null, 1) == 2 / 100
+    assert by_chance(96.5, null, 7) == pytest.approx(21 / 100)
+    assert by_chance(-1.0, null, 2) == 1.0
 
 
 def cut(points, share, seed):

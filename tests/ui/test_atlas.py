@@ -191,6 +191,15 @@ def test_layouts_colours_layers_and_claims(lab: Lab):
     lab.wait_until(atlas, "data-claims", "0")
     assert lab.ask("len(atlas.claims)") == "0"
 
+    # the site, from Python
+    lab.ask("setattr(atlas, 'site', 'resid_post.1')")
+    lab.page.wait_for_function(
+        "() => document.querySelector('.atlas-layers [role=slider], .atlas-layers input').ariaValueText === 'resid_post.1, 2 of 3'"
+    )
+    assert "which this cloud was not read" in lab.ask("setattr(atlas, 'site', 'resid_post.7')")
+    lab.ask("setattr(atlas, 'site', 'resid_post.2')")
+    lab.wait_until(atlas, "data-site", "2")
+
     # what went wrong is told in a sentence, and the atlas goes on
     lab.ask("setattr(atlas, 'problem', 'got <b>this</b>; wanted that.')")
     atlas.get_by_role("alert").get_by_text("got <b>this</b>; wanted that.").wait_for()
@@ -199,8 +208,13 @@ def test_layouts_colours_layers_and_claims(lab: Lab):
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
 def test_accessible_and_the_users_text_is_text(lab: Lab, theme: str):
-    lab.use_theme(theme)
     atlas = open_atlas(lab)
+    # the page is hidden while its theme changes: the table is whole again afterwards
+    lines = atlas.locator(".atlas-line")
+    shown = lines.count()
+    lab.use_theme(theme)
+    assert shown > 5
+    lab.page.wait_for_function("shown => document.querySelectorAll('.atlas-line').length === shown", arg=shown)
     for menu in ("colour", "of which column"):
         atlas.get_by_label(menu, exact=True).select_option("wicked")
     lab.wait_until_kernel_says("atlas.view['color'], atlas.view['histogram']", "('wicked', 'wicked')")
@@ -278,6 +292,10 @@ def test_from_a_lasso_to_code_in_one_sitting(lab: Lab, demo_name):
     lab.wait_until_kernel_says("atlas.again is not None", "True", 120)
     atlas.locator(".atlas-again", has_text="rows moved by").wait_for()
     atlas.locator(".nbi-ghost-key", has_text="Steer at resid_post.5").wait_for()
+    # the table has the rows twice, and the picture that is stored says what the rings are
+    assert lab.ask("atlas.frame().groupby('interventions').size().tolist() == [len(cloud)] * 2") == "True"
+    words = "element => new DOMParser().parseFromString(element.nbinterpPicture(), 'text/html').body.textContent"
+    assert "collected againSteer at resid_post.5: " in atlas.evaluate(words)
 
     playground.get_by_role("button", name="Export").click()
     playground.get_by_role("menuitem").first.click()
@@ -285,3 +303,37 @@ def test_from_a_lasso_to_code_in_one_sitting(lab: Lab, demo_name):
     playground.get_by_role("button", name="Close").click()
     assert code.strip() == ast.literal_eval(lab.ask("atlas.playground.to_code()")).strip()
     lab.run_cell(1)
+
+
+def test_by_touch(touch_lab: Lab):
+    """A lasso, a tap near a class, bars: with a finger; one that scrolls the page past a picture picks nothing."""
+    lab = touch_lab
+    atlas = open_atlas(lab)
+    box = box_of(atlas.locator(".nbi-canvases"))
+    left, right = box["x"] + 0.5 * box["width"], box["x"] + box["width"] - 4
+    top, bottom = box["y"] + 4, box["y"] + box["height"] - 4
+    lab.drag([(left, top), (right, top), (right, bottom), (left, bottom)], touch=True)
+    lab.wait_until_kernel_says("20 < len(atlas.selection.rows) < 100", "True")
+    across = "np.frombuffer(atlas.positions['xy'], dtype='<f4').reshape(3, -1, 2)[0, :, 0]"
+    assert lab.ask(f"(lambda x, m: bool(x[m].min() > x[~m].max()))({across}, atlas.selection.mask(120))") == "True"
+
+    # a finger is broader than a mark
+    mark = box_of(atlas.locator(".atlas-diagram [data-class='H1.0'] .atlas-body"))
+    lab.page.touchscreen.tap(mark["x"] + mark["width"] + 10, mark["y"] + 8)
+    waits_for_picks(lab, atlas, "sorted(next(f['rows'] for f in atlas.shapes['features'] if f['id'] == 'H1.0'))")
+    assert "loop H1.0: born at" in atlas.locator(".atlas-told").inner_text()
+    assert lab.page.evaluate("() => document.activeElement.closest('svg')") is None
+
+    bars = atlas.locator(".atlas-bar")
+    names = [(bar.get_attribute("aria-label") or "").split(":")[0] for bar in bars.all()]
+    ends = [box_of(bars.nth(names.index(month))) for month in ("May", "July")]
+    lab.drag([(end["x"] + end["width"] / 2, end["y"] + 60) for end in ends], touch=True)
+    before = waits_for_picks(lab, atlas, "np.flatnonzero(table['month'].isin(['May', 'June', 'July'])).tolist()")
+    scrolled = "element => element.getBoundingClientRect().top"
+    start = atlas.evaluate(scrolled)
+    x, y = ends[0]["x"] - 40, ends[0]["y"] + 120
+    lab.drag([(x, y - step) for step in range(0, 200, 20)], touch=True)
+    lab.page.wait_for_function(
+        f"([element, top]) => ({scrolled})(element) < top - 50", arg=[atlas.element_handle(), start]
+    )
+    assert picked(lab) == before

@@ -155,6 +155,60 @@ test('what Python picks shows everywhere within a frame', () => {
   expect(el.querySelector('[data-class="H1.0"]')?.classList.contains('atlas-holds')).toBe(true);
 });
 
+test('a tap beside a class means the nearest one, and is told in words', () => {
+  const diagram = el.querySelector('.atlas-diagram')!;
+  const places: Record<string, DOMRect> = { 'H0.0': new DOMRect(10, 10, 8, 8), 'H1.0': new DOMRect(60, 60, 8, 8) };
+  for (const [id, box] of Object.entries(places)) {
+    el.querySelector(`.atlas-diagram [data-class="${id}"] .atlas-body`)!.getBoundingClientRect = () => box;
+  }
+  const tap = (pointerType: string, clientX: number): void => {
+    diagram.dispatchEvent(Object.assign(new MouseEvent('pointerdown', { bubbles: true }), { pointerType }));
+    diagram.dispatchEvent(new MouseEvent('click', { bubbles: true, clientX, clientY: 60 }));
+    frames();
+  };
+  tap('mouse', 80);
+  tap('touch', 100);
+  expect(picked()).toEqual([]);
+  tap('touch', 80);
+  expect(picked()).toEqual([0, 2, 5]);
+  expect(el.querySelector('.atlas-told')?.textContent).toContain('loop H1.0: born at 0.3');
+  tap('touch', 80);
+  expect(picked()).toEqual([]);
+  expect(el.querySelector('.atlas-told')?.textContent).toBe('');
+});
+
+test('a finger that scrolls past the bars picks none of them; one that taps or goes across does', () => {
+  const drawing = el.querySelector<SVGElement>('.atlas-histogram svg')!;
+  drawing.setPointerCapture = () => undefined;
+  drawing.getBoundingClientRect = () => new DOMRect(0, 0, 420, 190);
+  const finger = (type: string, clientX: number): void => {
+    const told = new MouseEvent(type, { bubbles: true, clientX, clientY: 90 });
+    drawing.dispatchEvent(Object.assign(told, { pointerType: 'touch', pointerId: 1, isPrimary: true }));
+  };
+  finger('pointerdown', 100);
+  finger('pointercancel', 100);
+  expect(picked()).toEqual([]);
+  finger('pointerdown', 100);
+  finger('pointerup', 100);
+  expect(picked()).toEqual([0, 1, 2, 3]);
+  finger('pointerdown', 100);
+  finger('pointermove', 390);
+  expect(picked()).toHaveLength(8);
+  finger('pointerup', 390);
+});
+
+test('the picture shows the cloud that was collected again, as long as the page does', () => {
+  const xy = view(new Float32Array(2 * N), Float32Array);
+  model.set('again', { site: 0, layout: 'pca', what: 'Steer at resid_post.1', statement: '8 rows moved.', xy });
+  frames();
+  const words = (): string =>
+    new DOMParser().parseFromString(el.nbinterpPicture?.() ?? '', 'text/html').querySelector('table')!.textContent;
+  expect(words()).toContain('collected againSteer at resid_post.1: 8 rows moved.');
+  model.set('view', { ...model.traits.view, site: 1 });
+  frames();
+  expect(words()).not.toContain('collected again');
+});
+
 test('bars are picked and extended by keyboard', () => {
   press('.atlas-bar', 'Enter');
   expect(picked()).toEqual([0, 1, 2, 3]);

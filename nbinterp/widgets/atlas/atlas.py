@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import functools
-import uuid
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 import traitlets
 
-from nbinterp.charts.clouds import scatter
-from nbinterp.charts.data import MAX_ROWS
-from nbinterp.charts.linked import linked_views
+from nbinterp.charts.linked import COORDINATES
 from nbinterp.widgets.asking import answer_page, told
-from nbinterp.widgets.atlas.background import Background, Progress
-from nbinterp.widgets.atlas.claims import Made, check, claim_messages, make, name_of, unique
+from nbinterp.widgets.atlas.background import Backgrounds, Progress, unseen
 from nbinterp.widgets.atlas.layouts import Laid, Rows
-from nbinterp.widgets.atlas.lines import Lines, best_labels, drawn_columns, numeric_columns
-from nbinterp.widgets.atlas.pictures import LAYOUTS, Pictures, checked_view
+from nbinterp.widgets.atlas.ledger import Ledger
+from nbinterp.widgets.atlas.lines import Lines, best_labels, drawn_columns
+from nbinterp.widgets.atlas.pictures import Pictures, positions_of
 from nbinterp.widgets.atlas.shapes import Found, Homology
-from nbinterp.widgets.atlas.steering import Recollected, Steering
+from nbinterp.widgets.atlas.steering import Recollected, Steering, in_words
+from nbinterp.widgets.atlas.stills import Still, linked_chart
+from nbinterp.widgets.atlas.views import check_opening, checked_view, first_view, index_of, spec_of
 from nbinterp.widgets.bundle import Bundle
 from nbinterp.widgets.columns import column_message
-from nbinterp.widgets.protocol import Again, AtlasSpec, AtlasView, Positions, Task
 from nbinterp.widgets.saved import origin_of, page, saved_bundle
 from nbinterp.widgets.selection import Selection, SelectionTrait
 from nbinterp.widgets.widget import Widget
@@ -38,10 +35,13 @@ if TYPE_CHECKING:
 
     from nbinterp.clouds import Cloud
     from nbinterp.geometry.significance import Significance
+    from nbinterp.sites import Site
     from nbinterp.spaces import Floats
     from nbinterp.widgets.atlas.again import Moved
+    from nbinterp.widgets.atlas.claims import Made
     from nbinterp.widgets.playground import Playground
     from nbinterp.widgets.playground.asked import Asked
+    from nbinterp.widgets.protocol import AtlasView
 
 
 _AT_ONCE = 4000
@@ -50,11 +50,7 @@ _AT_ONCE = 4000
 _ANGLE = "angle round the loop"
 
 
-def _claims_to_page(made: Sequence[Made], widget: Atlas) -> list[Any]:
-    return claim_messages(made, widget.asked)
-
-
-def _reference(playground: Any, widget: object = None) -> str:
+def _reference(playground: Any, _: object) -> str:
     return "" if playground is None else f"IPY_MODEL_{playground.model_id}"
 
 
@@ -78,6 +74,8 @@ class Atlas(Widget):
         Subtract the mean of each group of this column first, e.g. ``"template"``.
     cyclic : bool
         Whether the labels of `by` go round.
+    site : str or Site, optional
+        Which of the cloud's sites to show first; the first one by default.
     n_neighbors, min_dist
         Of UMAP, to begin with; of a small cloud all rows are neighbours.
     n_components : int or None
@@ -99,6 +97,8 @@ class Atlas(Widget):
     looks : int
         Questions asked so far: sites at which loops were tested, and selections made into something. The p-values on the page are
         corrected for all of them (Holm), dropped claims included. A site that is left before its test is through is no look.
+    site : str
+        The site that is shown; may be set to another one of the cloud's: ``atlas.site = "resid_post.20"``.
     playground : Playground or None
         Where claims are steered; may be set to one of yours.
 
@@ -120,7 +120,9 @@ class Atlas(Widget):
     view = traitlets.Dict().tag(sync=True)
     positions: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
     shapes: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
-    claims: Any = traitlets.Tuple().tag(sync=True, to_json=_claims_to_page, from_json=lambda _, widget: widget.claims)
+    claims: Any = traitlets.Tuple().tag(
+        sync=True, to_json=lambda made, widget: widget._ledger.messages(made), from_json=lambda _, widget: widget.claims
+    )
     looks = traitlets.Int(0).tag(sync=True)
     again: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
     selection = SelectionTrait()
@@ -138,67 +140,48 @@ class Atlas(Widget):
         by: str | None = None,
         within: str | None = None,
         cyclic: bool = False,
+        site: str | Site | None = None,
         n_neighbors: int = 15,
         min_dist: float = 0.1,
         n_components: int | None = 2,
         prompt: str | None = None,
         seed: int = 0,
     ) -> None:
-        _check(cloud, model, by, within, n_neighbors, min_dist)
+        check_opening(cloud, model, by, within, n_neighbors, min_dist)
+        first = 0 if site is None else index_of(site, [str(one) for one in cloud.sites])
         self._rows = Rows(cloud, within, seed)
         table = self._rows.table
         by = best_labels(table) if by is None else by
         self._cloud = cloud
         self._by, self._cyclic, self._seed = by, cyclic, seed
-        self._n_components = n_components
         self._lines = Lines(table)
-        self.asked: list[float] = []
         self._recollected: Recollected | None = None
-        self._tasks: dict[str, Task] = {}
-        self._layouts, self._homology, self._making = (
-            Background(self._report, functools.partial(self._announce, what))
-            for what in ("layouts", "homology", "claims")
+        self._work = Backgrounds(
+            ["layouts", "homology", "claims"], self._report, functools.partial(self.set_trait, "task")
         )
-        self._shapes = Homology(self._rows, n_components, seed, self._homology, self._was_found)
+        self._ledger = Ledger(self._rows, n_components, self._work["claims"], self._claimed)
+        self._shapes = Homology(self._rows, n_components, seed, self._work["homology"], self._was_found)
         circle = by if cyclic and table[by].nunique() >= 3 else ""
         self._pictures = Pictures(self._rows, circle, seed, self._show, self._shapes.at, self._found_angles)
-        numbers = numeric_columns(table)
-        drawn = dict.fromkeys([by, *drawn_columns(table)])
         super().__init__(
-            spec=AtlasSpec(
-                n=len(cloud),
-                title=f"Atlas of {cloud.model.name}",
-                sites=self._rows.sites,
-                layouts=list(LAYOUTS),
-                model="" if model is None else model.info.name,
-            ),
-            columns=[column_message(table[name], name, cyclic and name == by) for name in drawn],
-            view=AtlasView(
-                layout="pca",
-                x=numbers[0],
-                y=numbers[min(1, len(numbers) - 1)],
-                color=by,
-                histogram=by,
-                site=0,
-                n_neighbors=min(n_neighbors, len(cloud) - 1),
-                min_dist=float(min_dist),
-            ),
+            spec=spec_of(cloud, model),
+            columns=[column_message(table[name], name, cyclic and name == by) for name in drawn_columns(table, by)],
+            view=first_view(self._rows, by, first, n_neighbors, min_dist),
         )
-        self._steering: Steering | None = None
-        if model is not None:
-            self._steering = Steering(
-                model,
-                self._rows,
-                prompt,
-                seed,
-                on_error=self._report,
-                on_task=self._announce,
-                playground=lambda: self.playground,
-                on_playground=functools.partial(self.set_trait, "playground"),
-                on_collected=self._came_back,
-            )
+        self._steering = Steering(
+            model,
+            self._rows,
+            prompt,
+            seed,
+            find=self._ledger.find,
+            on_error=self._report,
+            on_task=self._work.announce,
+            playground=lambda: self.playground,
+            on_playground=functools.partial(self.set_trait, "playground"),
+            on_collected=self._came_back,
+        )
         if len(cloud) <= _AT_ONCE:
-            self._show("pca", {0: self._pictures.principal.at(0, _unseen)})
+            self._show("pca", {first: self._pictures.principal.at(first, unseen)})
         self.observe(self._look_again, names="view")
         answer_page(
             self,
@@ -209,12 +192,12 @@ class Atlas(Widget):
                 "make": self._answer_make,
                 "steer": self._answer_steer,
                 "collect": self._answer_collect,
-                "drop": self._answer_drop,
+                "drop": self.drop,
                 "stop": self._answer_stop,
             },
         )
         self._lay_out()
-        self._find_shapes(0)
+        self._shapes.look_soon(first)
 
     @property
     def selectable(self) -> Mapping[str, int]:
@@ -229,8 +212,12 @@ class Atlas(Widget):
 
     @property
     def site(self) -> str:
-        """The site that is shown."""
+        """The site that is shown; may be set to another one of the cloud's, LookupError for what is none."""
         return str(self._rows.sites[self.view["site"]])
+
+    @site.setter
+    def site(self, site: str | Site) -> None:
+        self.view = {"site": index_of(site, self._rows.sites)}
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -238,14 +225,11 @@ class Atlas(Widget):
 
         Waits for UMAP. Principal components are in units of their spread.
         """
-        site, settings = self.view["site"], (self.view["n_neighbors"], self.view["min_dist"])
-        self._layouts.stop()
-        self._layouts.wait()
-        flat = self._pictures.principal.at(site, _unseen)
-        spread = self._pictures.umap.lay_out(site, *settings, lambda frame: None, _unseen)
+        self._work["layouts"].stop()
+        self._work["layouts"].wait()
+        flat, spread = self._pictures.both(cast("AtlasView", dict(self.view)))
         self._lay_out()
-        (pc1, pc2), (umap1, umap2) = flat.xy.T, spread.xy.T
-        return self._lines.framed({"pc1": pc1, "pc2": pc2, "umap1": umap1, "umap2": umap2})
+        return self._lines.framed(dict(zip(COORDINATES, (*flat.T, *spread.T), strict=True)))
 
     @property
     def loops(self) -> Significance:
@@ -259,11 +243,7 @@ class Atlas(Widget):
 
     def claim(self, name: str) -> Made:
         """Return what a selection was made into, by its name or id; LookupError for an unknown one."""
-        for one in self.claims:
-            if name in (one.name, one.id):
-                return cast("Made", one)
-        known = ", ".join(repr(one.name) for one in self.claims) or "none yet"
-        raise LookupError(f"got the claim {name!r}; there are {known}.")
+        return self._ledger.find(name)
 
     def make(self, kind: str, *, rows: ArrayLike | None = None, column: str = "", name: str = "") -> Made:
         """Make the picked rows, or others, into a direction, a plane or a circle, and wait for its test.
@@ -286,11 +266,7 @@ class Atlas(Widget):
         """
         if rows is not None:
             self.selection = Selection(rows=np.asarray(rows))
-        picked = self._picked
-        check(kind, self._cloud, picked, column)
-        self._making.wait()
-        made = make(kind, self._rows, self.view["site"], picked, column, self._n_components, _unseen)
-        return self._add(made, column, name)
+        return self._ledger.make(kind, self.view["site"], self._picked, column, name)
 
     def claim_frame(self) -> pd.DataFrame:
         """Return what is claimed, as the page says it.
@@ -301,8 +277,7 @@ class Atlas(Widget):
             A line for each claim: ``name``, ``kind``, ``site``, ``n_rows``, ``effect`` (AUC, share of the variance or R², held out),
             ``p`` of its own test, ``p_corrected`` for all looks so far (Holm), ``statement`` and ``caveat``.
         """
-        columns = ["name", "kind", "site", "n_rows", "effect", "p", "p_corrected", "statement", "caveat"]
-        return pd.DataFrame(claim_messages(self.claims, self.asked), columns=columns)
+        return self._ledger.frame()
 
     def drop(self, claim: str | Made) -> None:
         """Forget a claim; that it was asked still counts as a look.
@@ -312,10 +287,11 @@ class Atlas(Widget):
         LookupError
             For an unknown one.
         """
-        dropped = self.claim(claim if isinstance(claim, str) else claim.id)
-        self.claims = tuple(one for one in self.claims if one is not dropped)
+        self._ledger.drop(claim)
 
-    def steer(self, claim: str | Made, how: str = "") -> Playground:
+    def steer(
+        self, claim: str | Made, how: str = "", *, track: str | Sequence[str] = (), scale: float | None = None
+    ) -> Playground:
         """Send a claim to the playground as an intervention, and return the playground.
 
         Parameters
@@ -325,17 +301,19 @@ class Atlas(Widget):
         how : {"", "out", "keep"}
             ``"out"`` takes a direction or a plane out of the stream, ``"keep"`` keeps nothing else; by default what the playground
             makes of it: a direction is added, a plane or a circle turned.
+        track : str or sequence of str
+            Tokens that the playground follows from now on; by default those that it chose, or follows already.
+        scale : float, optional
+            How often a direction is added, 1 being the gap between the picked rows and the others.
 
         Raises
         ------
         ValueError, LookupError
-            Without a model, for an unknown claim, and for what cannot be done with it.
+            Without a model, for an unknown claim, for what cannot be done with it, and for what to track that is no token.
         """
-        steering = self._asked_model()
-        made = self.claim(claim) if isinstance(claim, str) else claim
         self.problem = ""
-        steering.steer(made, how)
-        steering.finish()
+        self._steering.steer(claim, how, track, scale)
+        self._steering.finish()
         if self.problem:
             raise ValueError(self.problem)
         return cast("Playground", self.playground)
@@ -353,11 +331,10 @@ class Atlas(Widget):
         ValueError
             Without a model or an intervention, and for a cloud that does not say its prompts.
         """
-        steering = self._asked_model()
         # where no event loop runs, it is done when it is asked for
         self.problem, self._recollected = "", None
-        steering.collect(self.view["site"], self._picked)
-        steering.finish()
+        self._steering.collect(self.view["site"], self._picked)
+        self._steering.finish()
         # set by the work, which mypy cannot know
         back = cast("Recollected | None", self._recollected)
         if back is None:
@@ -366,30 +343,27 @@ class Atlas(Widget):
 
     def wait(self) -> None:
         """Wait until all pictures and tests that were asked for are there."""
-        for work in (self._layouts, self._homology, self._making):
-            work.wait()
-        if self._steering is not None:
-            self._steering.finish()
+        self._work.wait()
+        self._steering.finish()
 
     def frame(self) -> pd.DataFrame:
-        """Return what the scatter shows: ``row``, ``x``, ``y``, ``picked``, then the columns of the cloud's table, your own first."""
-        self._layouts.wait()
-        x, y = self._shown_places().T
-        return self._lines.framed({"x": x, "y": y, "picked": self.selection.mask(len(self._cloud))})
+        """Return what the scatter shows.
+
+        Returns
+        -------
+        DataFrame
+            A line for each row and, where the cloud was collected again and is shown so, below them one for each row that came
+            back: ``row``, ``x``, ``y``, ``picked``, ``interventions`` (what acted, in words; empty for untouched rows), then the
+            columns of the cloud's table, your own first.
+        """
+        self._work["layouts"].wait()
+        return self._still().frame()
 
     def chart(self) -> alt.HConcatChart:
         """Return principal components, UMAP and persistence diagram as linked charts that can go on being edited."""
-        found = self._shapes.now(self.view["site"])
-        rows = self.rows
-        if len(rows) > MAX_ROWS:
-            rows = rows.sample(MAX_ROWS, random_state=self._seed).sort_index()
-        members = found.diagram.members()
-        members = members.assign(row=found.rows[members["row"].to_numpy()])
-        threshold, ratio = found.test.limits
-        classes = found.diagram.frame()
-        color, cyclic = (self.view["color"], self._cyclic and self.view["color"] == self._by)
+        found, rows, color = self._shapes.now(self.view["site"]), self.rows, self.view["color"]
         color = color if color in rows.columns else self._by
-        return linked_views(rows, classes, members, color=color, cyclic=cyclic, threshold=threshold, ratio=ratio)
+        return linked_chart(rows, found, color=color, cyclic=self._goes_round, seed=self._seed)
 
     def close(self) -> None:
         """End all work and the view."""
@@ -419,11 +393,8 @@ class Atlas(Widget):
 
     def _picture(self) -> tuple[alt.LayerChart, pd.DataFrame]:
         """Return the scatter as a chart, with its numbers."""
-        frame = self._lines.framed(dict(zip(("x", "y"), self._shown_places().T, strict=True)))
-        few = frame if len(frame) <= _AT_ONCE else frame.sample(_AT_ONCE, random_state=self._seed).sort_index()
-        color = self.view["color"] if self.view["color"] in frame.columns else None
-        cyclic = self._cyclic and color == self._by
-        return scatter(few, "x", "y", color=color, cyclic=cyclic, title=self.spec["title"], subtitle=self.site), few
+        look = {"color": self.view["color"], "cyclic": self._goes_round}
+        return self._still().picture(**look, title=self.spec["title"], subtitle=self.site, seed=self._seed)
 
     @property
     def description(self) -> str:
@@ -431,17 +402,13 @@ class Atlas(Widget):
         site, known = self.view["site"], self._shapes.known
         loops = f"; homology says {known[site].test.verdict}" if site in known else ""
         picked = f"; {len(self._picked):,} picked" if len(self._picked) else ""
-        return f"Atlas: {len(self._cloud):,} rows of {self.site} by {self.view['color']}, {self.view['layout']}{loops}{picked}."
+        said = f"Atlas: {len(self._cloud):,} rows of {self.site} by {self.view['color']}, {self.view['layout']}{loops}{picked}."
+        return f"{said}{self._still().remark}"
 
     @traitlets.validate("view")
     def _check_view(self, proposal: Any) -> dict[str, Any]:
         """Take a view in part, and refuse one that cannot be shown."""
-        if not self.view:
-            return dict(proposal["value"])
-        try:
-            return dict(checked_view(self.view, proposal["value"], self._rows, numeric_columns(self._lines.table)))
-        except ValueError as error:
-            raise traitlets.TraitError(str(error)) from None
+        return dict(checked_view(self.view, proposal["value"], self._rows) if self.view else proposal["value"])
 
     def _look_again(self, change: Any) -> None:
         old, new = change["old"] or {}, change["new"]
@@ -449,7 +416,7 @@ class Atlas(Widget):
             self.problem = ""
             self._lay_out()
         if old.get("site") != new["site"]:
-            self._find_shapes(new["site"])
+            self._shapes.look_soon(new["site"])
 
     def _lay_out(self) -> None:
         """Bring the picture that is wanted now."""
@@ -459,7 +426,7 @@ class Atlas(Widget):
             self._pictures.bring(view, progress)
             self._place_again()
 
-        self._layouts.ask("laying out", bring)
+        self._work["layouts"].ask("laying out", bring)
 
     def _found_angles(self, angles: Floats) -> None:
         """Offer the angles of a loop as a column to colour by."""
@@ -467,55 +434,27 @@ class Atlas(Widget):
         self.columns = [*(one for one in self.columns if one["name"] != _ANGLE), column]
 
     def _show(self, layout: str, laid: Mapping[int, Laid]) -> None:
-        """Send layouts to the page, the titles and the note of the site that is shown."""
-        sites = sorted(laid)
-        shown = laid[self.view["site"]] if self.view["site"] in laid else laid[sites[0]]
-        xy = np.stack([laid[site].xy for site in sites]).astype("<f4")
-        self.positions = Positions(layout=layout, sites=sites, x=shown.x, y=shown.y, note=shown.note, xy=xy.tobytes())
+        """Send layouts to the page."""
+        self.positions = positions_of(layout, laid, self.view["site"])
 
-    def _shown_places(self) -> NDArray[np.float32]:
-        """Return where the rows lie in the picture that is shown, ``[row, 2]``; NaN where there is none yet."""
-        n = len(self._cloud)
-        if self.positions is None:
-            return np.full((n, 2), np.nan, dtype=np.float32)
-        xy = np.frombuffer(self.positions["xy"], dtype="<f4").reshape(-1, n, 2)
-        sites = self.positions["sites"]
-        places: NDArray[np.float32] = xy[sites.index(self.view["site"]) if self.view["site"] in sites else 0]
-        return places
+    def _still(self) -> Still:
+        """Return what the scatter shows."""
+        view, picked = cast("AtlasView", dict(self.view)), self.selection.mask(len(self._cloud))
+        return Still.of(self._lines, picked, in_words(self._cloud.interventions), view, self.positions, self.again)
 
-    def _find_shapes(self, site: int) -> None:
-        if site in self._shapes.known:
-            self.shapes = self._shapes.known[site].message
-        else:
-            self._shapes.look_soon(site)
-
-    def _was_found(self, found: Found) -> None:
-        self._look(float(found.test.p))
+    def _was_found(self, found: Found, new: bool) -> None:
+        if new:
+            self._ledger.look(float(found.test.p))
         if found.message["site"] == self.view["site"]:
             self.shapes = found.message
 
-    def _look(self, p: float) -> int:
-        """Count a question that was asked, and correct all claims for it; return its number."""
-        self.asked.append(p)
-        self.looks = len(self.asked)
-        if self.claims:
+    def _claimed(self) -> None:
+        """Tell the page of other claims, or of the same ones corrected for more looks."""
+        self.looks = len(self._ledger.asked)
+        if self.claims != self._ledger.made:
+            self.claims = self._ledger.made
+        elif self.claims:
             self.send_state("claims")
-        return len(self.asked) - 1
-
-    def _add(self, made: Made, column: str, name: str) -> Made:
-        taken = [one.name for one in self.claims]
-        given = unique(name, taken) if name else name_of(made, column, taken)
-        number = self._look(made.p)
-        complete = replace(made, id=uuid.uuid4().hex[:8], name=given, number=number)
-        self.claims = (*self.claims, complete)
-        return complete
-
-    def _asked_model(self) -> Steering:
-        if self._steering is None:
-            raise ValueError(
-                "got no model to ask; open the atlas with the one that the cloud comes from: nb.Atlas(cloud, model)."
-            )
-        return self._steering
 
     def _came_back(self, recollected: Recollected) -> None:
         self._recollected = recollected
@@ -523,53 +462,33 @@ class Atlas(Widget):
 
     def _place_again(self) -> None:
         """Lay what was collected again into the layout that is shown."""
-        back = self._recollected
-        if back is None:
-            return
-        view, rows = cast("AtlasView", dict(self.view)), back.again.rows
-        placed = self._pictures.place(view, back.site, back.points, rows)
-        if placed is not None:
-            xy = np.full((len(self._cloud), 2), np.nan, dtype="<f4")
-            xy[rows] = placed
-            statement = back.moved.statement
-            self.again = Again(
-                site=back.site, layout=view["layout"], what=back.what, statement=statement, xy=xy.tobytes()
-            )
+        if self._recollected is not None:
+            placed = self._recollected.message(self._pictures, cast("AtlasView", dict(self.view)))
+            self.again = self.again if placed is None else placed
 
     def _answer_table(self, picked_only: bool = False, **query: Any) -> dict[str, Any]:
         return self._lines.answer_table(self.selection.mask(len(self._cloud)) if picked_only else None, **query)
 
-    def _answer_make(self, kind: str, column: str = "", name: str = "") -> dict[str, Any]:
-        picked, site = self._picked, self.view["site"]
-        check(kind, self._cloud, picked, column)
+    def _answer_make(self, kind: str, column: str = "", name: str = "") -> None:
         self.problem = ""
+        self._ledger.make_soon(kind, self.view["site"], self._picked, column, name)
 
-        def making(progress: Progress) -> None:
-            self._add(make(kind, self._rows, site, picked, column, self._n_components, progress), column, name)
-
-        self._making.ask(f"making a {kind} of {len(picked):,} rows", making, queue=True)
-        return {}
-
-    def _answer_steer(self, claim: str, how: str = "") -> dict[str, Any]:
+    def _answer_steer(self, claim: str, how: str = "") -> None:
         self.problem = ""
-        self._asked_model().steer(self.claim(claim), how)
-        return {}
+        self._steering.steer(claim, how)
 
-    def _answer_collect(self) -> dict[str, Any]:
+    def _answer_collect(self) -> None:
         self.problem = ""
-        self._asked_model().collect(self.view["site"], self._picked)
-        return {}
+        self._steering.collect(self.view["site"], self._picked)
 
-    def _answer_drop(self, claim: str) -> dict[str, Any]:
-        self.drop(claim)
-        return {}
+    def _answer_stop(self) -> None:
+        self._work.stop()
+        self._steering.stop()
 
-    def _answer_stop(self) -> dict[str, Any]:
-        for work in (self._layouts, self._homology, self._making):
-            work.stop()
-        if self._steering is not None:
-            self._steering.stop()
-        return {}
+    @property
+    def _goes_round(self) -> bool:
+        """Whether the colours go round."""
+        return self._cyclic and self.view["color"] == self._by
 
     @property
     def _picked(self) -> NDArray[np.intp]:
@@ -578,35 +497,3 @@ class Atlas(Widget):
 
     def _report(self, error: Exception) -> None:
         self.problem = told(error)
-
-    def _announce(self, what: str, task: Task | None) -> None:
-        """Show what runs: of several, what began last."""
-        if task is None:
-            self._tasks.pop(what, None)
-        else:
-            self._tasks[what] = task
-        running = list(self._tasks.values())
-        self.task = running[-1] if running else None
-
-
-def _check(
-    cloud: Cloud, model: Asked | None, by: str | None, within: str | None, n_neighbors: int, min_dist: float
-) -> None:
-    table = cloud.table
-    for name, column in (("by", by), ("within", within)):
-        if column is not None and column not in table.columns:
-            raise LookupError(
-                f"got {name}={column!r}, which is not a column of the cloud's table; choose from {', '.join(map(repr, table.columns))}."
-            )
-    if len(cloud) < 4:
-        raise ValueError(f"got a cloud of {len(cloud)} rows; wanted 4 or more to show: collect more.")
-    if n_neighbors < 2 or not 0 <= min_dist <= 1:
-        raise ValueError(f"got n_neighbors={n_neighbors}, min_dist={min_dist}; wanted 2 or more, and 0 to 1.")
-    if model is not None and cloud.model.revision != model.info.revision:
-        raise ValueError(
-            f"got a cloud of {cloud.model} and the model {model.info}; wanted the model that it was collected from."
-        )
-
-
-def _unseen(done: int = 0, total: int = 0) -> None:
-    """Report nothing."""

@@ -5,15 +5,22 @@ Only what needs no model comes here. Traces of a model belong to the main thread
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Protocol, TypeVar
 
 from nbinterp.widgets.protocol import Task
 
 _SHOWN_AFTER = 0.2
 """Seconds after which work shows that it runs, and between two reports of how far it is."""
+
+
+_POLL = 0.03
+
+T = TypeVar("T")
 
 
 class Stopped(Exception):
@@ -28,6 +35,33 @@ class Progress(Protocol):
 
 
 Work = Callable[[Progress], object]
+
+
+def unseen(done: int = 0, total: int = 0) -> None:
+    """Be the `Progress` of work that nobody watches."""
+
+
+def begun(work: Callable[[], T]) -> Future[T]:
+    """Begin work that cannot say how far it is, nor be stopped, on a thread of its own; `awaited` waits for it."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # it goes to whoever waits
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="nbinterp-atlas-begun").start()
+    return future
+
+
+def awaited(future: Future[T], progress: Progress) -> T:
+    """Wait for what was begun, showing that it runs; stopped, it goes on for whoever asks next."""
+    progress()
+    while not future.done():
+        time.sleep(_POLL)
+        progress()
+    return future.result()
 
 
 class Background:
@@ -127,3 +161,46 @@ class _Reporting:
         if now - self._told >= _SHOWN_AFTER:
             self._told, self.shown = now, True
             self._background.show(Task(name=self._name, done=done, total=total, stoppable=True))
+
+
+class Backgrounds:
+    """Several pieces of work beside one another, each in a `Background` of its own; a page shows the one that began last.
+
+    Parameters
+    ----------
+    names : sequence of str
+        What the backgrounds are called.
+    on_error : callable
+        Told every exception.
+    show : callable
+        Given what runs, or None.
+    """
+
+    def __init__(
+        self, names: Sequence[str], on_error: Callable[[Exception], object], show: Callable[[Task | None], object]
+    ) -> None:
+        self._show = show
+        self._running: dict[str, Task] = {}
+        self._all = {name: Background(on_error, functools.partial(self.announce, name)) for name in names}
+
+    def __getitem__(self, name: str) -> Background:
+        return self._all[name]
+
+    def announce(self, where: str, task: Task | None) -> None:
+        """Show what runs somewhere, here or elsewhere; None when it has ended."""
+        if task is None:
+            self._running.pop(where, None)
+        else:
+            self._running[where] = task
+        running = list(self._running.values())
+        self._show(running[-1] if running else None)
+
+    def stop(self) -> None:
+        """End all work at its next report."""
+        for one in self._all.values():
+            one.stop()
+
+    def wait(self) -> None:
+        """Wait until there is nothing left to do."""
+        for one in self._all.values():
+            one.wait()

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from nbinterp.geometry.contrast import Contrast, contrast, explained
+from nbinterp.geometry.contrast import Contrast, contrast
 from nbinterp.geometry.coordinates import CircularCoordinates, circular_coordinates
 from nbinterp.geometry.manifold import Circle, fit_manifold
 from nbinterp.geometry.multiple import adjusted
 from nbinterp.geometry.persistence import persistence
 from nbinterp.geometry.planes import FlatPlane, flat_plane
+from nbinterp.geometry.selections import explained
 from nbinterp.geometry.significance import Significance, loop_significance
 from nbinterp.interventions import Project, Steer
 from nbinterp.spaces import Direction
@@ -84,7 +85,7 @@ class Made:
         """Where it lives."""
         return str(self.space.site)
 
-    def act(self, how: str = "") -> object:
+    def act(self, how: str = "", scale: float | None = None) -> object:
         """Return what a playground adds: the thing itself, or an intervention that takes it away or keeps nothing else.
 
         Parameters
@@ -93,14 +94,21 @@ class Made:
             ``""``, ``"steer"`` and ``"turn"``: a direction is added once, which is the gap between the picked and the others, at
             the last token; a plane or a circle is turned as the playground does it. ``"out"`` takes a direction or a plane out
             of the stream, ``"keep"`` keeps nothing else.
+        scale : float, optional
+            How often a direction is added; once by default.
 
         Raises
         ------
         ValueError
-            For another word, and for a circle to be taken out, which spans no subspace.
+            For another word, for a circle to be taken out, which spans no subspace, and for the scale of what is not added.
         """
         if how in ("", "steer", "turn") and isinstance(self.space, Direction):
-            return Steer(self.site, direction=self.space, tokens=-1, steps="all")
+            once = 1.0 if scale is None else scale
+            return Steer(self.site, direction=self.space, scale=once, tokens=-1, steps="all")
+        if scale is not None:
+            raise ValueError(
+                f"got scale={scale!r} for the {self.kind} {self.name!r} with how={how!r}; only a direction that is added has one: leave it out."
+            )
         if how in ("", "steer", "turn"):
             return self.result if isinstance(self.result, Circle) else self.space
         if how not in ("out", "keep"):

@@ -6,6 +6,7 @@ Layouts are made of a sample where there are many rows, and the others are place
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,11 @@ from nbinterp.geometry.embedding import Embedding, pca, umap_embedding, umap_gra
 from nbinterp.geometry.forces import advance, curve_of, decay, fuzzy_graph
 from nbinterp.geometry.layout import UmapSession
 from nbinterp.geometry.manifold import fit_manifold
+from nbinterp.widgets.atlas.background import awaited, begun, unseen
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from numpy.typing import NDArray
 
     from nbinterp.clouds import Cloud
@@ -37,12 +41,19 @@ MOST_ROWS = 20_000
 MOST_AT_ONCE = 500_000
 """With so many rows and sites together all sites are laid out; with more the one that is shown and its neighbours."""
 
+MOST_NEIGHBOURS = 50
+"""Neighbours that are found at once, so that the slider up to there finds them; for more they are found again."""
+
+MOST_KEPT = 2**28
+"""Numbers in the neighbour graphs that are kept: those of the last two sites always."""
+
 Placing = Callable[["Floats", Sequence[int]], "Floats"]
 """Places other activations ``[row, feature]`` of these rows of the cloud: ``[row, 2]``."""
 
 _FOLLOW_EPOCHS, _FOLLOW_ALPHA, _PULL = 200, 0.25, 0.5  # as geometry.align has them
 _POLL = 0.03
-_CHUNK = 20_000
+_CHUNK = 5000
+_SHOWN_EVERY = 2.0  # seconds between two pictures of rows that are placed one after the other
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,17 +112,26 @@ class Rows:
         return list(self.table[self.within].iloc[list(rows)].tolist())
 
     def spread(
-        self, places: Floats, place: Callable[[Cloud, Sequence[int]], Floats], site: int, progress: Progress
+        self,
+        places: Floats,
+        place: Callable[[Cloud, Sequence[int]], Floats],
+        site: int,
+        progress: Progress,
+        show: Callable[[Places], object] | None = None,
     ) -> Places:
-        """Return the places of all rows ``[row, 2]``, given those of the sample, and what places others."""
+        """Return the places of all rows ``[row, 2]``, given those of the sample, and what places others; `show` gets them as they come."""
         xy = np.full((self.n, 2), np.nan, dtype=np.float32)
         xy[self.sample] = places
         rest = np.setdiff1d(np.arange(self.n), self.sample, assume_unique=True)
         one = self.cloud[self.sites[site]]
+        told = time.monotonic()
         for begin in range(0, len(rest), _CHUNK):
             progress(begin, len(rest))
             chunk = rest[begin : begin + _CHUNK]
             xy[chunk] = place(one.select(chunk), chunk.tolist())
+            if show is not None and time.monotonic() - told >= _SHOWN_EVERY:
+                show(xy)
+                told = time.monotonic()
         return xy
 
     def level(self, points: Floats, which: Sequence[int], means: Mapping[Any, Floats]) -> Floats:
@@ -135,16 +155,16 @@ class Rows:
 
 
 class Principal:
-    """Principal components at each site, each picture turned onto its neighbour's, in units of its own extent."""
+    """Principal components at each site, each picture turned onto its neighbour's, in units of its own extent: `known` by site."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
-        self._known: dict[int, Laid] = {}
+        self.known: dict[int, Laid] = {}
         self._turns: dict[int, Floats] = {}
 
     def at(self, site: int, progress: Progress) -> Laid:
         """Return the layout at a site."""
-        if site not in self._known:
+        if site not in self.known:
             shown = pca(self._rows.at(site), 2, within=self._rows.within)
             places, turn = shown.coordinates, self._turn(site, shown)
             self._turns[site] = turn
@@ -159,10 +179,10 @@ class Principal:
             note = f"{shares.sum():.0%} of the variance ({shares[0]:.0%} and {shares[1]:.0%}); {kept(shown)}{self._rows.note}"
             # turned onto a neighbour's picture, the axes are no single components any more
             titles = ("first principal component", "second principal component")
-            if len(self._known):
-                titles = ("principal components 1, 2, turned", "as at the layer beside")
-            self._known[site] = Laid(xy, *titles, note)
-        return self._known[site]
+            if len(self.known):
+                titles = ("first axis of the principal plane, turned", "second axis of the principal plane, turned")
+            self.known[site] = Laid(xy, *titles, note)
+        return self.known[site]
 
     def place(self, site: int, rows: Floats, which: Sequence[int]) -> Floats:
         """Return where other activations ``[row, feature]`` of these rows lie in the layout."""
@@ -175,10 +195,10 @@ class Principal:
         places = shown.coordinates
         there = np.isfinite(places).all(axis=1)
         scale = float(np.sqrt(places[there].var(axis=0).sum())) or 1.0
-        if not self._known:
+        if not self.known:
             return np.eye(2) / scale
-        nearest = min(self._known, key=lambda known: abs(known - site))
-        goal = self._known[nearest].xy[self._rows.sample].astype(np.float64)
+        nearest = min(self.known, key=lambda known: abs(known - site))
+        goal = self.known[nearest].xy[self._rows.sample].astype(np.float64)
         both = there & np.isfinite(goal).all(axis=1)
         turn = np.asarray(orthogonal_procrustes(places[both], goal[both])[0], dtype=np.float64)
         return turn / scale
@@ -192,6 +212,7 @@ class Umap:
         self._seed = seed
         self._known: dict[tuple[int, float], dict[int, Laid]] = {}
         self._session: tuple[int, UmapSession] | None = None
+        self._graphs: OrderedDict[int, tuple[int, Future[NeighborGraph]]] = OrderedDict()
         self._onto: Callable[[Floats], Floats] = _as_it_is
 
     def known(self, n_neighbors: int, min_dist: float) -> Mapping[int, Laid]:
@@ -205,16 +226,11 @@ class Umap:
         key = (n_neighbors, min_dist)
         if site in self._known.get(key, {}):
             return self._known[key][site]
-        if self._session is None or self._session[0] != site:
+        graph = self._graph(site, n_neighbors, progress)
+        if self._session is None or self._session[0] != site or self._session[1].graph is not graph:
             self.close()
             # its threads need no frames of ours: they are fetched below, by the thread that may be stopped
-            session = UmapSession(
-                self._rows.at(site),
-                n_neighbors=n_neighbors,
-                min_dist=min_dist,
-                within=self._rows.within,
-                seed=self._seed,
-            )
+            session = UmapSession(graph, n_neighbors=n_neighbors, min_dist=min_dist, seed=self._seed)
             self._session = (site, session)
             progress()
             first = session.update()
@@ -237,6 +253,7 @@ class Umap:
             lambda rows, which: onto(frame.transform(rows, groups=self._rows.groups(which))),
             site,
             progress,
+            lambda placed: show(_umap_laid(placed, f"placing the other rows{self._rows.note}")),
         )
         laid = _umap_laid(xy, f"{kept(frame)}; distances between clusters mean nothing{self._rows.note}")
         self._known.setdefault(key, {})[site] = laid
@@ -248,7 +265,7 @@ class Umap:
         known = self._known[key]
         if site in known:
             return known[site]
-        graph = self._graph(site, n_neighbors)
+        graph = self._graph(site, n_neighbors, progress)
         fuzzy = fuzzy_graph(graph, n_neighbors)
         progress()
         anchor = _by_point(known[beside].xy[self._rows.sample], graph)
@@ -269,14 +286,29 @@ class Umap:
 
     def place(self, site: int, n_neighbors: int, min_dist: float, rows: Floats, which: Sequence[int]) -> Floats:
         """Return where other activations ``[row, feature]`` of these rows lie in a layout that is known."""
-        graph = self._graph(site, n_neighbors)
+        graph = self._graph(site, n_neighbors, unseen)
         known = self._known[n_neighbors, min_dist][site].xy[self._rows.sample]
         shown = self._made(graph, _by_point(known, graph), n_neighbors, min_dist)
         return shown.transform(rows, groups=self._rows.groups(which))
 
-    def _graph(self, site: int, n_neighbors: int) -> NeighborGraph:
+    def _graph(self, site: int, n_neighbors: int, progress: Progress) -> NeighborGraph:
+        """Return the neighbours at a site, which are found once, whatever sliders do; who stops waiting loses nothing."""
         rows = self._rows
-        return umap_graph(rows.at(site), n_neighbors, within=rows.within, max_norm_ratio=3.0, seed=self._seed)
+        k = min(max(n_neighbors, MOST_NEIGHBOURS), rows.n)
+        known, finding = self._graphs.pop(site, (0, None))
+        if finding is None or known < n_neighbors or (finding.done() and finding.exception() is not None):
+
+            def find() -> NeighborGraph:
+                chosen = {"within": rows.within, "max_norm_ratio": 3.0, "seed": self._seed}
+                return umap_graph(rows.at(site), n_neighbors, k_max=k, **chosen)  # type: ignore[arg-type]
+
+            known, finding = k, begun(find)
+        self._graphs[site] = known, finding
+        graph = awaited(finding, progress)
+        # its points are there as they were given, centred and projected
+        while len(self._graphs) > max(2, MOST_KEPT // (3 * graph.source.points.size)):
+            self._graphs.popitem(last=False)
+        return graph
 
     def _made(self, graph: NeighborGraph, layout: Places, n_neighbors: int, min_dist: float) -> Embedding:
         settings = {"n_neighbors": n_neighbors, "min_dist": min_dist, "seed": self._seed}

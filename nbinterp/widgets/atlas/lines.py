@@ -153,9 +153,9 @@ class Lines:
             return self._sorted[1]
 
 
-def drawn_columns(table: pd.DataFrame) -> list[str]:
-    """Return the columns that a page can colour by: not whole texts, nor labels that are nearly all different."""
-    return [str(name) for name in table.columns if _can_be_drawn(table[name])]
+def drawn_columns(table: pd.DataFrame, first: str) -> list[str]:
+    """Return a column, and those that a page can colour by as well: not whole texts, nor labels that are nearly all different."""
+    return list(dict.fromkeys([first, *(str(name) for name in table.columns if _can_be_drawn(table[name]))]))
 
 
 def numeric_columns(table: pd.DataFrame) -> list[str]:

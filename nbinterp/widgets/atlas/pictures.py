@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from nbinterp.widgets.atlas.background import unseen
 from nbinterp.widgets.atlas.layouts import (
     MOST_AT_ONCE,
     Laid,
@@ -16,33 +19,16 @@ from nbinterp.widgets.atlas.layouts import (
     labelled_circle,
     outwards,
 )
-from nbinterp.widgets.protocol import AtlasView, Layout
+from nbinterp.widgets.protocol import Positions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from nbinterp.spaces import Floats
     from nbinterp.widgets.atlas.background import Progress
+    from nbinterp.widgets.atlas.layouts import Places
     from nbinterp.widgets.atlas.shapes import Found
-
-LAYOUTS = (
-    Layout(
-        name="pca", x="PC 1", y="PC 2", note="Principal components: a shadow, in which distances are true or too small."
-    ),
-    Layout(
-        name="umap",
-        x="UMAP 1",
-        y="UMAP 2",
-        note="UMAP: neighbours stay neighbours, distances and sizes of clusters mean nothing.",
-    ),
-    Layout(
-        name="circular",
-        x="cosine",
-        y="sine",
-        note="Circular coordinates: an angle for each row round the longest-lived loop, or round the circle of its labels.",
-    ),
-    Layout(name="columns", x="x", y="y", note="Two columns of numbers."),
-)
+    from nbinterp.widgets.protocol import AtlasView
 
 
 @dataclass(eq=False)
@@ -107,7 +93,16 @@ class Pictures:
         place = self._circular[site].place if view["layout"] == "circular" and site in self._circular else None
         return None if place is None else place(points, which)
 
+    def both(self, view: AtlasView) -> tuple[Places, Places]:
+        """Return the rows' places ``[row, 2]`` by principal components and by UMAP at the site of a view, waiting for them."""
+        site, settings = view["site"], (view["n_neighbors"], view["min_dist"])
+        flat = self.principal.at(site, unseen)
+        return flat.xy, self.umap.lay_out(site, *settings, lambda frame: None, unseen).xy
+
     def _bring_umap(self, site: int, settings: tuple[int, float], progress: Progress) -> None:
+        if not self.principal.known and site not in self.umap.known(*settings):
+            # neighbours of many rows take a while: until then there is something to see
+            self.show("pca", {site: self.principal.at(site, progress)})
         laid = self.umap.lay_out(site, *settings, lambda frame: self.show("umap", {site: frame}), progress)
         known = {**self.umap.known(*settings), site: laid}
         self.show("umap", known)
@@ -136,40 +131,9 @@ class Pictures:
         return self._circular[site]
 
 
-def checked_view(old: Mapping[str, Any], new: Mapping[str, Any], rows: Rows, numbers: Sequence[str]) -> AtlasView:
-    """Return a view of which a part was changed, its numbers within their bounds.
-
-    Parameters
-    ----------
-    old, new : mapping
-        The view that there was, and what is to be other.
-    rows : Rows
-        The cloud.
-    numbers : sequence of str
-        Columns that can be axes.
-
-    Raises
-    ------
-    ValueError
-        For what no view has, an unknown layout, and axes that are no numbers.
-    """
-    fields = list(AtlasView.__annotations__)
-    if unknown := [name for name in new if name not in fields]:
-        raise ValueError(f"got a view with {unknown[0]!r}; wanted some of {', '.join(fields)}.")
-    view: dict[str, Any] = {**old, **new}
-    names = [one["name"] for one in LAYOUTS]
-    if view["layout"] not in names:
-        raise ValueError(f"got layout={view['layout']!r}; choose {', '.join(names)}.")
-    for axis in ("x", "y"):
-        if view[axis] not in numbers:
-            raise ValueError(f"got {axis}={view[axis]!r}; choose a column of numbers: {', '.join(numbers)}.")
-    return AtlasView(
-        layout=view["layout"],
-        x=view["x"],
-        y=view["y"],
-        color=str(view["color"]),
-        histogram=str(view["histogram"]),
-        site=min(max(0, int(view["site"])), len(rows.sites) - 1),
-        n_neighbors=min(max(2, int(view["n_neighbors"])), rows.n - 1),
-        min_dist=min(max(0.0, float(view["min_dist"])), 1.0),
-    )
+def positions_of(layout: str, laid: Mapping[int, Laid], site: int) -> Positions:
+    """Return layouts by site as the page gets them, with titles and note of the site that is shown."""
+    sites = sorted(laid)
+    shown = laid[site] if site in laid else laid[sites[0]]
+    xy = np.stack([laid[one].xy for one in sites]).astype("<f4")
+    return Positions(layout=layout, sites=sites, x=shown.x, y=shown.y, note=shown.note, xy=xy.tobytes())

@@ -65,7 +65,7 @@ class Homology:
     background : Background
         Where it works.
     on_found : callable
-        Told what was found at a site, once: that is a look.
+        Given what was found at a site, and whether that is new, which makes it a look.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Homology:
         n_components: int | None,
         seed: int,
         background: Background,
-        on_found: Callable[[Found], object],
+        on_found: Callable[[Found, bool], object],
     ) -> None:
         self.known: dict[int, Found] = {}
         self._rows = rows
@@ -85,7 +85,10 @@ class Homology:
         self._lock = threading.Lock()
 
     def look_soon(self, site: int) -> None:
-        """Look for shapes at a site when the hand has rested there."""
+        """Look for shapes at a site when the hand has rested there; those that are known are found at once."""
+        if site in self.known:
+            self._on_found(self.known[site], False)
+            return
 
         def look(progress: Progress) -> None:
             rested = time.monotonic() + (SETTLED if self.known else 0)
@@ -108,7 +111,7 @@ class Homology:
         finally:
             self._lock.release()
         if new:
-            self._on_found(self.known[site])
+            self._on_found(self.known[site], True)
         return self.known[site]
 
     def now(self, site: int) -> Found:

@@ -9,7 +9,7 @@ import numpy as np
 
 from nbinterp.clouds import Cloud
 from nbinterp.widgets.atlas.again import Moved, Recollection, check, collect_again, movement
-from nbinterp.widgets.protocol import Task
+from nbinterp.widgets.protocol import Again, AtlasView, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nbinterp.operations import Intervention
     from nbinterp.widgets.atlas.claims import Made
     from nbinterp.widgets.atlas.layouts import Rows
+    from nbinterp.widgets.atlas.pictures import Pictures
     from nbinterp.widgets.playground import Playground
     from nbinterp.widgets.playground.asked import Asked
 
@@ -49,6 +50,18 @@ class Recollected:
         """The activations, ``[row again, feature]``, in the order of `Recollection.rows`."""
         return np.asarray(self.again.after, dtype=np.float64)
 
+    def message(self, pictures: Pictures, view: AtlasView) -> Again | None:
+        """Return the rows laid into the layout of a view, as the page shows them; None where they have no place in it."""
+        rows = self.again.rows
+        placed = pictures.place(view, self.site, self.points, rows)
+        if placed is None:
+            return None
+        xy = np.full((pictures.rows.n, 2), np.nan, dtype="<f4")
+        xy[rows] = placed
+        return Again(
+            site=self.site, layout=view["layout"], what=self.what, statement=self.moved.statement, xy=xy.tobytes()
+        )
+
     def cloud(self, of: Cloud) -> Cloud:
         """Return the rows that were run again as a cloud, in the order of the one that they come from."""
         order = np.argsort(self.again.rows, kind="stable")
@@ -61,14 +74,16 @@ class Steering:
 
     Parameters
     ----------
-    model : Model
-        Who is asked.
+    model : Model or None
+        Who is asked; without one nothing can be, and the sentence says so.
     rows : Rows
         The cloud.
     prompt : str or None
         What a playground is given; None for the text of a picked row.
     seed : int
         Of the control.
+    find : callable
+        Returns a claim by its name or id.
     on_error, on_task : callable
         Told what went wrong, and what runs.
     on_playground : callable
@@ -79,11 +94,12 @@ class Steering:
 
     def __init__(
         self,
-        model: Asked,
+        model: Asked | None,
         rows: Rows,
         prompt: str | None,
         seed: int,
         *,
+        find: Callable[[str], Made],
         on_error: Callable[[Exception], object],
         on_task: Callable[[str, Task | None], object],
         playground: Callable[[], Any],
@@ -94,28 +110,40 @@ class Steering:
         self._rows = rows
         self._prompt = prompt
         self._seed = seed
+        self._find = find
         self._on_task = on_task
         self._playground = playground
         self._on_playground = on_playground
         self._on_collected = on_collected
-        self._waiting: list[tuple[Made, str]] = []
+        self._waiting: list[tuple[Made, object, list[str]]] = []
         # one cannot overtake the other
-        self._steering = model.live(on_error)
-        self._collecting = model.live(on_error)
+        self._channels = [] if model is None else [model.live(on_error), model.live(on_error)]
 
-    def steer(self, made: Made, how: str) -> None:
+    @property
+    def _asked(self) -> Asked:
+        if self._model is None:
+            raise ValueError(
+                "got no model to ask; open the atlas with the one that the cloud comes from: nb.Atlas(cloud, model)."
+            )
+        return self._model
+
+    def steer(self, claim: str | Made, how: str, track: str | Sequence[str] = (), scale: float | None = None) -> None:
         """Put a claim on the playground's stack soon; a playground is opened where there is none.
 
         Raises
         ------
-        ValueError
-            For what cannot be done with it, and where there is no prompt to steer at.
+        ValueError, LookupError
+            For what cannot be done with it, where there is no prompt to steer at, and for what to track that is no token.
         """
-        made.act(how)
+        vocabulary = self._asked.vocabulary
+        made = self._find(claim) if isinstance(claim, str) else claim
+        act, tracked = made.act(how, scale), [track] if isinstance(track, str) else list(track)
+        for token in tracked:
+            vocabulary.id(token)
         if self._playground() is None:
             self._prompt_for(made)
-        self._waiting.append((made, how))
-        self._steering.ask(self._steered)
+        self._waiting.append((made, act, tracked))
+        self._channels[0].ask(self._steered)
 
     def collect(self, site: int, picked: NDArray[np.intp]) -> None:
         """Collect the cloud again soon, at one site, under the playground's interventions.
@@ -125,49 +153,54 @@ class Steering:
         ValueError
             As `again.check`, and where there is no playground.
         """
-        playground = self._playground()
+        model, playground = self._asked, self._playground()
         if playground is None:
             raise ValueError(
                 "got no playground, whose interventions the cloud is collected under; steer a claim first."
             )
         acts = tuple(playground.experiment.interventions)
-        check(self._rows.cloud, self._model, acts, self._rows.sites[site])
-        self._collecting.ask(lambda: self._collected(acts, site, picked))
+        check(self._rows.cloud, model, acts, self._rows.sites[site])
+        self._channels[1].ask(lambda: self._collected(acts, site, picked))
 
     def finish(self) -> None:
         """Do now what was asked for."""
-        self._steering.finish()
-        self._collecting.finish()
+        for channel in self._channels:
+            channel.finish()
 
     def stop(self) -> None:
         """End collecting; what came back is shown."""
-        self._collecting.cancel()
+        for channel in self._channels[1:]:
+            channel.cancel()
 
     def _steered(self) -> Iterator[None]:
         # one that waited is not lost when the next one comes
         while self._waiting:
-            made, how = self._waiting[0]
+            made, act, track = self._waiting[0]
             playground = self._playground()
             if playground is None:
                 self._on_task("steering", Task(name="opening a playground", done=0, total=0, stoppable=False))
                 yield
                 try:
-                    playground = self._opened(made)
+                    playground = self._opened(made, track)
                 finally:
                     self._on_task("steering", None)
                 self._on_playground(playground)
+            elif track:
+                setting = playground.setting
+                steps = {name: setting[name] + 1 for name in ("moment", "gesture")}
+                playground.setting = {**setting, **steps, "tracked": track}
             del self._waiting[0]
             if made.kind == "direction":
                 # what else can be done with it comes onto the playground's list
                 playground.add(made.space, name=made.name, on=False)
-            playground.add(made.act(how), name=made.name, on=True)
+            playground.add(act, name=made.name, on=True)
             yield
 
-    def _opened(self, made: Made) -> Playground:
+    def _opened(self, made: Made, track: Sequence[str]) -> Playground:
         # a notebook that only looks needs no playground
         from nbinterp.widgets.playground import Playground
 
-        return Playground(self._model, self._prompt_for(made))
+        return Playground(self._asked, self._prompt_for(made), track=track)
 
     def _prompt_for(self, made: Made) -> str:
         texts = self._rows.table["text"]
@@ -179,10 +212,10 @@ class Steering:
         return str(prompt)
 
     def _collected(self, acts: Sequence[Intervention], site: int, picked: NDArray[np.intp]) -> Iterator[None]:
-        again, what = Recollection(), _in_words(acts)
+        again, what = Recollection(), in_words(acts)
         cloud = self._rows.cloud[self._rows.sites[site]]
         try:
-            for done, total in collect_again(self._model, cloud, str(cloud.site), acts, picked, again, self._seed):
+            for done, total in collect_again(self._asked, cloud, str(cloud.site), acts, picked, again, self._seed):
                 name = f"collecting again: {what}"
                 self._on_task("collecting", Task(name=name, done=done, total=total, stoppable=True))
                 yield
@@ -199,5 +232,6 @@ class Steering:
                 self._on_collected(Recollected(site, what, again, moved))
 
 
-def _in_words(acts: Sequence[Intervention]) -> str:
+def in_words(acts: Sequence[Intervention]) -> str:
+    """Return which interventions act, and where; empty where none does."""
     return ", ".join(f"{type(act).__name__} at {act.site}" for act in acts if act.enabled)

@@ -1,5 +1,8 @@
 """The atlas on planted clouds: pictures, shapes, selections, and what they are made into. No model."""
 
+import threading
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -92,6 +95,75 @@ def test_a_few_layers_of_a_large_cloud(cloud, monkeypatch):
     atlas.view = {"site": 2}
     atlas.wait()
     assert atlas.positions["sites"] == [1, 2]
+    atlas.close()
+
+
+def test_the_site_can_be_said_in_python(cloud):
+    atlas = nb.Atlas(cloud, by="hour", site="resid_post.2")
+    assert (atlas.site, atlas.view["site"], atlas.positions["sites"]) == ("resid_post.2", 1, [1])
+    atlas.site = nb.Site("resid_post", 3)
+    atlas.wait()
+    assert (atlas.site, atlas.shapes["site"]) == ("resid_post.3", 2)
+    with pytest.raises(LookupError, match=r"^got site='resid_post.9', at which this cloud was not read; choose from "):
+        atlas.site = "resid_post.9"
+    assert atlas.site == "resid_post.3"
+    atlas.close()
+    with pytest.raises(LookupError, match=r"^got site='mlp_out.1', at which this cloud was not read; choose from res"):
+        nb.Atlas(cloud, site="mlp_out.1")
+
+
+def test_the_stored_picture_names_its_axes_at_every_layer(shared):
+    for site, title in (
+        ("resid_post.1", "first principal component"),
+        ("resid_post.3", "first axis of the principal plane"),
+    ):
+        shared.site = site
+        shared.wait()
+        spec = shared._picture()[0].to_dict()
+        assert spec["layer"][0]["encoding"]["x"]["title"].startswith(title)
+        assert spec["layer"][0]["encoding"]["y"]["title"].startswith(title.replace("first", "second"))
+    shared.site = "resid_post.1"
+    shared.wait()
+
+
+def test_neighbours_are_found_once_and_a_stop_while_they_are_looked_for_ends_the_wait_at_once(cloud, monkeypatch):
+    looked, going_on = [], threading.Event()
+
+    def slow(*given, **settings):
+        looked.append(given)
+        assert going_on.wait(30)
+        return umap_graph(*given, **settings)
+
+    umap_graph = layouts.umap_graph
+    monkeypatch.setattr(layouts, "umap_graph", slow)
+    monkeypatch.setattr("nbinterp.widgets.atlas.atlas._AT_ONCE", 10)
+    atlas = nb.Atlas(cloud["resid_post.1"], by="hour")
+    atlas._work["homology"].wait()
+    atlas._work["layouts"].wait()
+    atlas.positions = None
+    atlas._pictures.principal.known.clear()
+    tasks = []
+    atlas.observe(lambda change: tasks.append(change.new), names="task")
+    atlas.view = {"layout": "umap"}
+    while not any(tasks):
+        time.sleep(0.01)
+    # something to see, what runs, and a way out
+    assert atlas.positions["layout"] == "pca"
+    assert tasks[0]["stoppable"]
+    ask(atlas, "stop")
+    atlas._work["layouts"].wait()
+    assert atlas.task is None
+    going_on.set()
+    for view in ({"layout": "pca"}, {"layout": "umap"}, {"color": "size"}, {"n_neighbors": 9}, {"min_dist": 0.4}):
+        atlas.view = view
+        atlas.wait()
+    assert atlas.positions["layout"] == "umap"
+    assert len(looked) == 1
+    # more neighbours than were found at first are found again
+    atlas.view = {"n_neighbors": 70}
+    atlas.wait()
+    assert len(looked) == 2
+    assert atlas.problem == ""
     atlas.close()
 
 

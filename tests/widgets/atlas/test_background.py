@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from nbinterp.widgets.atlas.background import Background
+from nbinterp.widgets.atlas.background import Background, Backgrounds, Stopped, awaited, begun
 
 
 @pytest.fixture
@@ -75,3 +75,42 @@ def test_an_error_is_told_and_the_next_work_runs(lane):
     lane.wait()
     assert [type(error) for error in lane.errors] == [ZeroDivisionError]
     assert done == [1]
+
+
+def test_what_was_begun_goes_on_when_nobody_waits_any_more_and_is_there_for_the_next():
+    going_on, begun_once = threading.Event(), []
+
+    def slow():
+        begun_once.append(1)
+        assert going_on.wait(10)
+        return "done"
+
+    def impatient(done=0, total=0):
+        raise Stopped
+
+    future = begun(slow)
+    with pytest.raises(Stopped):
+        awaited(future, impatient)
+    going_on.set()
+    assert awaited(future, lambda done=0, total=0: None) == "done"
+    assert begun_once == [1]
+
+    def failing():
+        raise ValueError("got this; wanted that.")
+
+    with pytest.raises(ValueError, match=r"^got this; wanted that\.$"):
+        awaited(begun(failing), lambda done=0, total=0: None)
+
+
+def test_of_several_pieces_of_work_the_page_shows_the_one_that_began_last():
+    shown = []
+    work = Backgrounds(["one", "two"], print, shown.append)
+    task = {"name": "", "done": 0, "total": 0, "stoppable": True}
+    first, second = task | {"name": "first"}, task | {"name": "second"}
+    work.announce("one", first)
+    work.announce("elsewhere", second)
+    work.announce("one", first | {"done": 1})
+    work.announce("elsewhere", None)
+    work.announce("one", None)
+    assert shown == [first, second, second, first | {"done": 1}, None]
+    assert work["one"] is not work["two"]

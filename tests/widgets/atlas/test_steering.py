@@ -55,7 +55,11 @@ def test_they_are_shown_in_the_same_picture_beside_their_control(steered, cloud)
     atlas, _, _ = steered
     again = atlas.again
     xy = np.frombuffer(again["xy"], dtype="<f4").reshape(-1, 2)
-    before = atlas.frame()[["x", "y"]].to_numpy()
+    frame = atlas.frame()
+    before, after = (part[["x", "y"]].to_numpy() for _, part in frame.groupby("interventions"))
+    assert frame["interventions"].tolist() == [""] * 12 + ["Steer at resid_post.5"] * 12
+    assert frame["month"].tolist() == cloud.table["month"].tolist() * 2
+    assert xy == pytest.approx(after, abs=1e-6)
     # one push for all, as the projection of the direction has it
     assert xy - before == pytest.approx(np.tile((xy - before)[0], (12, 1)), abs=1e-3)
     assert again["what"] == "Steer at resid_post.5"
@@ -68,6 +72,28 @@ def test_they_are_shown_in_the_same_picture_beside_their_control(steered, cloud)
     assert (table.loc[others, "towards"] > table.loc[others, "towards_control"]).all()
 
 
+def test_the_stored_picture_shows_both_beside_each_other(steered):
+    atlas, _, _ = steered
+    picture, frame = atlas._picture()
+    spec = picture.to_dict()
+    points, rings = (len(spec["datasets"][layer["data"]["name"]]) for layer in spec["layer"][:2])
+    assert (points, rings) == (12, 12)
+    assert (spec["layer"][1]["mark"]["type"], spec["layer"][1]["mark"]["filled"]) == ("point", False)
+    assert spec["title"]["subtitle"] == ["resid_post.5", "○ Steer at resid_post.5"]
+    assert frame["row"].tolist() == np.repeat(np.arange(12), 2).tolist()
+    assert "Collected again, Steer at resid_post.5: 12 rows moved by" in atlas.description
+    html = atlas.to_html()
+    assert "Steer at resid_post.5</td>" in html
+    # at another layer the page shows the cloud alone, and so does its picture
+    atlas.site = "resid_post.8"
+    atlas.wait()
+    assert len(atlas.frame()) == 12
+    assert not atlas._picture()[1].duplicated("row").any()
+    assert "Collected again" not in atlas.description
+    atlas.site = "resid_post.5"
+    atlas.wait()
+
+
 def test_another_layout_places_them_too(steered):
     atlas, _, _ = steered
     atlas.view = {"layout": "umap"}
@@ -76,6 +102,30 @@ def test_another_layout_places_them_too(steered):
     assert np.isfinite(np.frombuffer(atlas.again["xy"], dtype="<f4")).all()
     atlas.view = {"layout": "pca"}
     atlas.wait()
+
+
+def test_the_playground_follows_what_is_asked_for(model, cloud, monkeypatch):
+    atlas = nb.Atlas(cloud, model, within="template")
+    atlas.make("direction", rows=[0, 1, 2, 6], name="winter")
+    atlas.make("plane", rows=[0, 1, 2, 6], name="flat")
+    with pytest.raises(LookupError, match=r"^got ' Januember', which is not a single token"):
+        atlas.steer("winter", track=" Januember")
+    with pytest.raises(
+        ValueError, match=r"^got scale=2 for the plane 'flat' with how=''; only a direction that is added"
+    ):
+        atlas.steer("flat", scale=2)
+    assert atlas.playground is None
+    playground = atlas.steer("winter", track=[" January", " July"], scale=-2)
+    assert playground.experiment.interventions[0].scale == -2
+    assert [one["text"] for one in playground.answer["tracked"]] == [" January", " July"]
+    # in one that is open already the tokens change, and what was added stays
+    atlas.steer("winter", "out", track=" March")
+    assert playground.setting["tracked"] == [" March"]
+    assert [type(act) for act in playground.experiment.interventions] == [nb.Steer, nb.Project]
+    playground.undo()
+    playground.undo()
+    assert playground.setting["tracked"] == [" January", " July"]
+    atlas.close()
 
 
 def test_what_cannot_reach_the_site_is_refused_before_the_model_runs(model, cloud):

@@ -5,7 +5,7 @@ import { html } from '../../lib/elements';
 import { onChange } from '../../lib/life';
 import type { Pictured } from '../../lib/picture';
 import { Progress } from '../../lib/progress';
-import type { Column, Feature } from '../../lib/protocol';
+import type { Again, Column, Feature } from '../../lib/protocol';
 import { Legend } from '../../lib/scatter/legend';
 import { Scatter } from '../../lib/scatter/scatter';
 import { changeSelection, count, fromRows, NOTHING, readSelection, type Bits } from '../../lib/selection';
@@ -277,6 +277,7 @@ export class Desk implements Hand {
     const [spec, view, columns] = [model.get('spec'), model.get('view'), model.get('columns')];
     const shapes = filled(model.get('shapes'), 'features');
     const again = filled(model.get('again'), 'xy');
+    const shown = this.shownAgain();
     const task = filled(model.get('task'), 'name');
     const picked = this.readPicked();
     if (
@@ -307,10 +308,6 @@ export class Desk implements Hand {
     this.table.update(picked);
     this.claims.update(model.get('claims'), model.get('looks'));
     this.beside.update(model.get('playground'), again);
-    const shown =
-      again !== null && this.beside.showsGhost && again.layout === view.layout && again.site === view.site
-        ? again
-        : null;
     if (this.ghosted.changed(shown)) {
       this.scatter.ghost(
         shown === null ? null : new Places({ ...shown, sites: [0], x: '', y: '', note: '' }, this.n).of(0),
@@ -325,6 +322,13 @@ export class Desk implements Hand {
       this.problem.textContent = trouble === '' ? '' : visible(trouble);
     }
     this.sign(picked, shapes?.verdict ?? '');
+  }
+
+  /** What was collected again, where it is seen beside the cloud. */
+  private shownAgain(): Again | null {
+    const [again, view] = [filled(this.model.get('again'), 'xy'), this.model.get('view')];
+    const here = again !== null && again.layout === view.layout && again.site === view.site;
+    return here && this.beside.showsGhost ? again : null;
   }
 
   /** What tests and scripts read. */
@@ -417,6 +421,7 @@ export class Desk implements Hand {
       shapes: filled(model.get('shapes'), 'features'),
       claims: model.get('claims'),
       looks: model.get('looks'),
+      again: this.shownAgain(),
       scatter: this.scatter.picture(),
       drawings:
         filled(model.get('shapes'), 'features') === null ? [] : [this.persistence.diagram, this.persistence.barcode]

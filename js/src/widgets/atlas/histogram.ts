@@ -217,6 +217,8 @@ export class Histogram {
 
   private listen(signal: AbortSignal): void {
     let last = -1;
+    // a finger that goes down may scroll the page: it picks when it moves across, or lets go
+    let waiting = false;
     this.drawing.addEventListener(
       'pointerdown',
       event => {
@@ -224,7 +226,10 @@ export class Histogram {
           this.drawing.setPointerCapture(event.pointerId);
           this.from = last = this.barAt(event);
           this.focus(this.from, false);
-          this.brush(this.from, this.from);
+          waiting = event.pointerType === 'touch';
+          if (!waiting) {
+            this.brush(this.from, this.from);
+          }
         }
       },
       { signal }
@@ -235,9 +240,19 @@ export class Histogram {
         const bar = this.barAt(event);
         if (this.from !== null && bar !== last) {
           last = bar;
+          waiting = false;
           this.brush(this.from, bar);
         }
         this.tell(bar);
+      },
+      { signal }
+    );
+    this.drawing.addEventListener(
+      'pointerup',
+      () => {
+        if (this.from !== null && waiting) {
+          this.brush(this.from, this.from);
+        }
       },
       { signal }
     );

@@ -13,6 +13,8 @@ const MOST_POINTS = 600;
 const MOST_BARS = [8, 14, 8] as const;
 const MARGIN = { left: 44, right: 8, top: 10, bottom: 36 };
 const LINE = 11;
+/** Pixels from a finger to what it means. */
+const FINGER_REACH = 24;
 export const KEY = '■ cluster  ● loop  ▲ cavity  ┄ noise stays below; an outline: holds picked rows';
 
 interface Marks {
@@ -43,6 +45,7 @@ export class Persistence {
   private chosen: string | null = null;
   private size = { diagram: 260, barcode: 260 };
   private current = { point: '', bar: '' };
+  private finger = false;
 
   constructor(
     private readonly hand: Hand,
@@ -72,11 +75,15 @@ export class Persistence {
     this.show(0);
     for (const drawing of [this.diagram, this.barcode]) {
       drawing.addEventListener('keydown', event => this.key(event), { signal });
-      drawing.addEventListener('click', event => this.pickAt(event), { signal });
+      drawing.addEventListener('pointerdown', event => (this.finger = event.pointerType === 'touch'), { signal });
+      drawing.addEventListener('click', event => this.tap(event), { signal });
       drawing.addEventListener('pointerover', event => this.lookAt(event.target), { signal });
       drawing.addEventListener('pointerleave', () => this.lookAt(null), { signal });
-      drawing.addEventListener('focusin', event => this.lookAt(event.target), { signal });
-      drawing.addEventListener('focusout', () => this.lookAt(null), { signal });
+    }
+    // a drawing that listens for focus itself would take it, and be outlined, whenever a hand comes down beside its marks
+    for (const panel of this.panels) {
+      panel.addEventListener('focusin', event => this.lookAt(event.target), { signal });
+      panel.addEventListener('focusout', () => this.lookAt(null), { signal });
     }
   }
 
@@ -271,6 +278,7 @@ export class Persistence {
         mark?.setAttribute('aria-pressed', String(feature.id === this.chosen));
       }
     }
+    this.tell(null);
   }
 
   private at(target: EventTarget | null): Feature | null {
@@ -280,7 +288,7 @@ export class Persistence {
 
   private lookAt(target: EventTarget | null): void {
     const feature = this.at(target);
-    this.told.textContent = feature === null || this.shapes === null ? '' : inWords(feature, this.shapes);
+    this.tell(feature);
     for (const [id, { point, bar }] of this.marks) {
       point?.classList.toggle('atlas-looked', id === feature?.id);
       bar?.classList.toggle('atlas-looked', id === feature?.id);
@@ -288,12 +296,37 @@ export class Persistence {
     this.hand.preview(feature);
   }
 
-  private pickAt(event: Event): void {
-    const feature = this.at(event.target);
+  /** Say in words what is looked at, else what is chosen: a finger looks at nothing. */
+  private tell(feature: Feature | null): void {
+    const shown = feature ?? this.marks.get(this.chosen ?? '')?.feature ?? null;
+    this.told.textContent = shown === null || this.shapes === null ? '' : inWords(shown, this.shapes);
+  }
+
+  private tap(event: MouseEvent): void {
+    this.pick(this.at(event.target) ?? (this.finger ? this.nearest(event) : null));
+  }
+
+  private pick(feature: Feature | null): void {
     if (feature !== null) {
       // a second click lets go
       this.choose(feature.id === this.chosen ? null : feature);
     }
+  }
+
+  /** The class whose mark a finger came nearest to, of those within its reach. */
+  private nearest({ clientX, clientY, currentTarget }: MouseEvent): Feature | null {
+    const part = currentTarget === this.diagram ? 'point' : 'bar';
+    let best: Feature | null = null;
+    let reach = FINGER_REACH;
+    for (const { feature, [part]: mark } of this.marks.values()) {
+      const box = mark?.querySelector('.atlas-body')?.getBoundingClientRect();
+      if (box !== undefined) {
+        const dx = Math.max(box.left - clientX, 0, clientX - box.right);
+        const away = Math.hypot(dx, Math.max(box.top - clientY, 0, clientY - box.bottom));
+        [best, reach] = away < reach ? [feature, away] : [best, reach];
+      }
+    }
+    return best;
   }
 
   private key(event: KeyboardEvent): void {
@@ -303,7 +336,7 @@ export class Persistence {
     }
     if (event.key === 'Enter' || event.key === ' ') {
       event.preventDefault();
-      this.pickAt(event);
+      this.pick(feature);
     } else if (event.key === 'Escape') {
       this.choose(null);
     } else {

@@ -2,7 +2,7 @@
 
 import { html, set, svg } from '../../lib/elements';
 import { figure, svgAddress, svgSource } from '../../lib/picture';
-import type { Claim, Shapes } from '../../lib/protocol';
+import type { Again, Claim, Shapes } from '../../lib/protocol';
 import { LIGHT, withLiterals } from '../../lib/theme';
 import { visible } from '../../lib/tokens';
 import sheet from './atlas.figure.css';
@@ -12,6 +12,7 @@ import { cut, effectOf, rows, sureness, verdictOf, whole } from './words';
 
 const PAD = 16;
 const TOP = 78;
+const LINE = 17;
 const SCATTER = { width: 660, height: 440 };
 
 export interface Shown {
@@ -25,6 +26,8 @@ export interface Shown {
   shapes: Shapes | null;
   claims: readonly Claim[];
   looks: number;
+  /** The cloud collected again, where it is seen beside itself. */
+  again: Pick<Again, 'what' | 'statement'> | null;
   /** The scatter as an image's address. */
   scatter: string | null;
   drawings: readonly SVGSVGElement[];
@@ -47,12 +50,18 @@ function facts(shown: Shown): string {
 export function describePicture(shown: Shown): string {
   const verdict = shown.shapes === null ? '' : ` Homology: ${sentence(shown.shapes)}`;
   const claims = shown.claims.map(claim => ` ${visible(claim.name)}: ${verdictOf(claim).words}.`).join('');
-  return `${visible(shown.title)}: ${facts(shown)}.${verdict}${claims}`;
+  const again = shown.again === null ? '' : ` Collected again, ${moved(shown.again)}`;
+  return `${visible(shown.title)}: ${facts(shown)}.${verdict}${claims}${again}`;
+}
+
+function moved({ what, statement }: Pick<Again, 'what' | 'statement'>): string {
+  return `${visible(what)}: ${visible(statement)}`;
 }
 
 export function atlasPicture(shown: Shown): string {
   const left = shown.scatter === null ? PAD : PAD * 2 + SCATTER.width;
-  let bottom = TOP;
+  const top = TOP + (shown.again === null ? 0 : LINE);
+  let bottom = top;
   const diagrams = shown.drawings.map(drawing => {
     const copy = drawing.cloneNode(true) as SVGSVGElement;
     // what only helps the hand is no part of a picture
@@ -63,13 +72,13 @@ export function atlasPicture(shown: Shown): string {
   });
   const widest = Math.max(240, ...diagrams.map(drawing => Number(drawing.getAttribute('width'))));
   const width = left + widest + PAD;
-  const height = Math.max(bottom, TOP + (shown.scatter === null ? 0 : SCATTER.height)) + PAD;
+  const height = Math.max(bottom, top + (shown.scatter === null ? 0 : SCATTER.height)) + PAD;
   const line = (y: number, words: string): SVGTextElement =>
     svg('text', { class: 'atlas-picture-line', x: PAD, y }, cut(words, Math.floor(width / 6.4)));
   const image =
     shown.scatter === null
       ? []
-      : [svg('image', { x: PAD, y: TOP, ...SCATTER, href: shown.scatter, preserveAspectRatio: 'xMinYMin meet' })];
+      : [svg('image', { x: PAD, y: top, ...SCATTER, href: shown.scatter, preserveAspectRatio: 'xMinYMin meet' })];
   const drawing = svg(
     'svg',
     { class: 'atlas-drawing', width, height, viewBox: `0 0 ${width} ${height}` },
@@ -78,6 +87,7 @@ export function atlasPicture(shown: Shown): string {
     svg('text', { class: 'atlas-picture-title', x: PAD, y: 26 }, cut(visible(shown.title), Math.floor(width / 9))),
     line(46, facts(shown)),
     line(63, shown.shapes === null ? '' : sentence(shown.shapes)),
+    line(63 + LINE, shown.again === null ? '' : `○ ${moved(shown.again)}`),
     ...image,
     ...diagrams
   );
@@ -104,7 +114,8 @@ function numbersOf(shown: Shown): HTMLTableElement {
     line('rows', whole(shown.n), '', ''),
     line('picked', whole(shown.picked), '', shown.sharing),
     ...loops,
-    ...claims
+    ...claims,
+    ...(shown.again === null ? [] : [line('collected again', '', '', moved(shown.again))])
   ];
   return html(
     'table',

@@ -50,6 +50,7 @@ export class Table {
   private readonly name = freshId('table');
   private readonly memo = new Memo();
   private readonly drawSoon: () => void;
+  private lastRoom = LINE;
   private readonly fetchSoon: () => void;
   private readonly again: () => void;
   private columns: string[] = [];
@@ -122,9 +123,16 @@ export class Table {
     this.fetch();
   }
 
+  /** Pixels that lines have, below their header. */
+  private room(): number {
+    // JupyterLab hides the whole page while it changes its theme: the lines are those that will be seen again
+    const height = this.grid.clientHeight;
+    this.lastRoom = height === 0 ? this.lastRoom : Math.max(LINE, height - LINE);
+    return this.lastRoom;
+  }
+
   private seen(): { start: number; stop: number } {
-    const room = Math.max(LINE, this.grid.clientHeight - LINE);
-    return seenLines(this.total, this.grid.scrollTop, room);
+    return seenLines(this.total, this.grid.scrollTop, this.room());
   }
 
   private fetch(): void {
@@ -221,7 +229,7 @@ export class Table {
     this.empty.hidden = this.total > 0 || this.chunks.size === 0;
     this.empty.textContent = this.query.picked_only && count(this.picked) === 0 ? 'No row is picked.' : 'No row fits.';
     const { start, stop } = this.seen();
-    const room = Math.max(LINE, this.grid.clientHeight - LINE);
+    const room = this.room();
     // a very long table is scrolled in larger steps than its lines are high
     const top = this.grid.scrollTop - firstLine(this.total, this.grid.scrollTop, room) * LINE;
     const shift = height === this.total * LINE ? 0 : top;
@@ -428,7 +436,7 @@ export class Table {
 
   /** Scroll until the active line is seen. */
   private reveal(): void {
-    const room = Math.max(LINE, this.grid.clientHeight - LINE);
+    const room = this.room();
     const first = firstLine(this.total, this.grid.scrollTop, room);
     const last = first + room / LINE - 1;
     if (this.active < first) {
