@@ -71,6 +71,7 @@ $(VENV)/.test: $(VENV)/.installed
 # the pictures of the README and the outputs of the tutorial, made anew from the real thing
 screenshots: pytest
 	cp tests/ui/screenshots/atlas-*.png tests/ui/screenshots/dial-*.png docs/
+	for theme in light dark; do cp tests/ui/screenshots/readme-playground-$$theme.png docs/playground-$$theme.png; done
 
 notebooks: $(VENV)/.test demo
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb

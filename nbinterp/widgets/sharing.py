@@ -37,9 +37,9 @@ def sharing(spec: Mapping[str, Any], rows: str) -> dict[str, Any]:
             f"got rows={rows!r}, but no view of the chart draws points or bars of data that hold this field: give the column "
             "with each mark's row, for example frame.assign(row=range(len(frame))) and rows='row'."
         )
-    if not any(parameter.get("name") == PICKED for view in views for parameter in view.get("params", [])):
+    if not any(parameter.get("name") == PICKED for part in (shared, *views) for parameter in part.get("params", [])):
         on = {"type": "point", "fields": [rows], "on": "click", "toggle": "event.shiftKey", "clear": "dblclick"}
-        views[0].setdefault("params", []).append({"name": PICKED, "select": on})
+        _select(shared, views[0], {"name": PICKED, "select": on})
     for view in views:
         encoding = view.setdefault("encoding", {})
         if "opacity" not in encoding:
@@ -47,6 +47,17 @@ def sharing(spec: Mapping[str, Any], rows: str) -> dict[str, Any]:
             full = mark.get("opacity", 0.7) if isinstance(mark, Mapping) else 0.7
             encoding["opacity"] = {"condition": {"param": PICKED, "value": full}, "value": _FADED}
     return shared
+
+
+def _select(whole: dict[str, Any], view: dict[str, Any], parameter: dict[str, Any]) -> None:
+    """Give a view of a chart one more selection."""
+    above = [] if view is whole else whole.get("params", [])
+    if any("select" in other for other in above):
+        # where a selection of the whole chart reaches a view, Vega-Lite forgets the view's own
+        name = view.setdefault("name", f"{parameter['name']}_view")
+        above.append({**parameter, "views": [name]})
+    else:
+        view.setdefault("params", []).append(parameter)
 
 
 def _views(part: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -252,8 +252,9 @@ class Lab:
             self._on_notebook("await notebook.sessionContext.session.kernel.info;")
 
     def _on_notebook(self, script: str) -> Any:
-        """Run a script in the page that finds the current notebook panel in `notebook`."""
-        return self._in_time(f"const notebook = window.jupyterapp.shell.currentWidget; {script}")
+        """Run a script in the page that finds the notebook panel in `notebook`, also while a panel beside it is current."""
+        panels = "[window.jupyterapp.shell.currentWidget, ...window.jupyterapp.shell.widgets('main')]"
+        return self._in_time(f"const notebook = {panels}.find(panel => panel?.sessionContext); {script}")
 
     def _in_time(self, script: str) -> Any:
         """Run a script in the page; one that waits for what never comes fails, and does not hold up all that follows."""
@@ -294,6 +295,11 @@ class Lab:
         self._on_notebook(f"notebook.content.activeCellIndex = {index}; notebook.content.deselectAll();")
         self.command("notebook:run-cell")
         self._raise_cell_errors()
+
+    def new_view_of_output(self, index: int) -> None:
+        """Show the outputs of a cell a second time, in a panel beside the notebook."""
+        self._on_notebook(f"notebook.content.activeCellIndex = {index};")
+        self.command("notebook:create-output-view")
 
     def _raise_cell_errors(self) -> None:
         for index, outputs in enumerate(self.outputs()):

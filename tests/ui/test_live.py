@@ -1,4 +1,4 @@
-"""The README's slider in a real JupyterLab: the hand moves, the real model answers, also while a cell runs."""
+"""The README's own code in a real JupyterLab, with the real model: the slider, also while a cell runs, and the Playground."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.ui.driver import REPOSITORY, box_of
+from tests.ui.driver import DARK, LIGHT, REPOSITORY, box_of
+from tests.ui.test_playground import settled
 
 if TYPE_CHECKING:
     from tests.ui.driver import Lab
@@ -19,17 +20,17 @@ OPEN = "import nbinterp as nb\nmodel = nb.Model.open('smollm2-135m')"
 PICTURES = pathlib.Path(__file__).parent / "screenshots"
 
 
-def readme_slider():
+def of_readme(word: str) -> str:
     blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), flags=re.DOTALL)
-    (block,) = (block for block in blocks if "FloatSlider" in block)
-    return block
+    (block,) = (block for block in blocks if word in block)
+    return str(block)
 
 
 def test_the_slider_of_the_readme_moves_the_models_answer(lab: Lab, demo_name):
     name = lab.write_notebook(
         [
             OPEN,
-            readme_slider(),
+            of_readme("FloatSlider"),
             "import time\nfor _ in range(40):\n    time.sleep(0.1)\n    model.run('a cell that asks too')",
         ]
     )
@@ -59,3 +60,28 @@ def test_the_slider_of_the_readme_moves_the_models_answer(lab: Lab, demo_name):
     lab.wait_until_kernel_says("strength.value", "2.0", 60)
     lab.wait_until_kernel_says("live.idle and 'worse' not in shown.value and 'able' in shown.value", "True", 60)
     lab._raise_cell_errors()
+
+
+def test_the_playground_of_the_readme_is_the_one_in_its_picture(lab: Lab, demo_name):
+    lab.page.set_default_timeout(120_000)
+    lab.page.set_viewport_size({"width": 1280, "height": 1700})
+    lab.open(lab.write_notebook([OPEN, of_readme("nb.Playground("), "play"]))
+    lab.command("application:toggle-left-area")
+    lab.run_all()
+    play = lab.page.locator(".nbinterp-playground").last
+    play.locator(".nbi-chances tbody tr").first.wait_for()
+    settled(lab, play)
+    assert (play.get_attribute("data-top-base"), play.get_attribute("data-top-changed")) == (" Paris", " Rome")
+
+    length = play.get_by_label("tokens", exact=True).last
+    length.fill("14")
+    length.press("Enter")
+    play.get_by_role("button", name="Generate", exact=True).click()
+    lab.wait_until_kernel_says("play.task is None and len((play.generated or {}).get('changed', []))", "14", 60)
+    assert "Rome" in play.locator(".nbi-column.nbi-of-changed").inner_text()
+    settled(lab, play)
+    assert play.locator(".nbi-plot path").count() > 2
+
+    for theme, name in ((LIGHT, "light"), (DARK, "dark")):
+        lab.use_theme(theme)
+        lab.screenshot(play, PICTURES / f"readme-playground-{name}.png")

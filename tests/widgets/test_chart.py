@@ -41,6 +41,28 @@ def test_one_parameter_serves_all_views():
     assert sum("param" in one for one in picking(chart.spec)) >= 2
 
 
+def brushed(**more):
+    return points().add_params(alt.selection_interval(name="brush")).properties(**more)
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        brushed(),
+        alt.layer(brushed(), points().mark_line()),
+        alt.hconcat(brushed(), points()),
+        alt.hconcat(points(), brushed()),
+        alt.vconcat(alt.layer(brushed(name="mine"), points()), points()),
+    ],
+)
+def test_the_shared_rows_and_the_users_own_selection_are_both_in_the_drawn_chart(chart):
+    import vl_convert
+
+    drawn = vl_convert.vegalite_to_vega(Chart(chart, rows="row").to_dict())
+    signals = {signal["name"] for signal in drawn["signals"]}
+    assert signals >= {PICKED, "brush"}
+
+
 def test_our_own_scatter_knows_its_rows():
     chart = Chart(scatter(FRAME, "x", "y", color="word"), rows="row")
     assert len(picking(chart.spec)) == 2

@@ -14,6 +14,10 @@ describe('an entry of a selection', () => {
   ])('of type %s has its ends', (type, wanted) => {
     expect([0, 1, 2, 3].map(x => inEntry({ x }, between(type), undefined))).toEqual(wanted);
   });
+  it('holds what lies between its ends, whichever is said first', () => {
+    const downwards = { fields: [{ type: 'R-RE', field: 'x' }], values: [[3, 1]] };
+    expect([0, 1, 2, 3].map(x => inEntry({ x }, downwards, undefined))).toEqual([false, true, true, false]);
+  });
   it('holds values, lists of values, times and ids', () => {
     const equal = { fields: [{ type: 'E', field: 'x' }], values: [2] };
     const several = { fields: [{ type: 'E', field: 'x' }], values: [[2, 5]] };

@@ -34,7 +34,8 @@ export function inEntry(datum: Tuple, entry: Entry, id: number | undefined): boo
     if (type === 'E') {
       return wanted.map(numeric).includes(value);
     }
-    const [low, high] = wanted.map(Number) as [number, number];
+    // on an axis that runs upwards a brush says its higher end first
+    const [low, high] = wanted.map(Number).sort((one, other) => one - other) as [number, number];
     const at = Number(value);
     const aboveLow = type === 'R-E' || type === 'R-LE' ? at > low : at >= low;
     const belowHigh = type === 'R-RE' || type === 'R-E' ? at < high : at <= high;
