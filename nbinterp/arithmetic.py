@@ -44,6 +44,14 @@ def scale_within(x: Tensor, centre: Tensor, basis: Tensor, factor: float) -> Ten
     return x + (factor - 1) * ((x - centre) @ basis.T @ basis)
 
 
+def cut(x: Tensor, keep: Tensor, renormalised: bool) -> Tensor:
+    """Return weights of attention, heads side by side, times 1 or 0 for each key; the others may sum to one in their place."""
+    left = x.reshape(*x.shape[:-1], -1, keep.shape[-1]) * keep
+    total = left.sum(-1, keepdim=True)
+    # where nothing is left, nothing is looked at
+    return (left / (total + (total == 0)) if renormalised else left).flatten(-2)
+
+
 def project_onto(x: Tensor, centre: Tensor, basis: Tensor) -> Tensor:
     """Return the point nearest to x of the subspace through the centre."""
     return centre + (x - centre) @ basis.T @ basis

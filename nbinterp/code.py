@@ -7,7 +7,7 @@ import os
 import textwrap
 from typing import TYPE_CHECKING, cast
 
-from nbinterp.interventions import Patch
+from nbinterp.interventions import Cut, Patch
 from nbinterp.script import Script, is_experiment
 from nbinterp.snippets import IMPORTS, SNIPPETS
 from nbinterp.tokens import Chosen
@@ -95,6 +95,8 @@ def _refuse_functions(experiment: Experiment) -> None:
 
 
 def _selections(act: Intervention) -> Iterable[TokenSelection]:
+    if isinstance(act, Cut):
+        return (act.tokens, act.keys)
     return (act.tokens, act.source_tokens) if isinstance(act, Patch) and act.source_tokens else (act.tokens,)
 
 

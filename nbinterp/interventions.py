@@ -1,4 +1,4 @@
-"""What to do at a site: ablate, patch, steer, scale, project, rotate. Data only; `nbinterp.arithmetic` computes it."""
+"""What to do at a site: ablate, patch, steer, scale, cut, project, rotate. Data only; `nbinterp.arithmetic` computes it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from nbinterp.spaces import (
     Plane,
     subspace_from_json,
 )
-from nbinterp.tokens import Positions, Span, TokenSelection, TokensLike
+from nbinterp.tokens import Positions, Span, TokenSelection, TokensLike, select_tokens
 
 if TYPE_CHECKING:
     from nbinterp.anatomy import ModelInfo
-    from nbinterp.prompts import Prompt
+    from nbinterp.prompts import Prompt, TokenizedPrompt
 
 
 from nbinterp.operations import (
@@ -219,6 +219,60 @@ class Scale(Intervention):
 
 
 @frozen
+class Cut(Intervention):
+    """Cut edges of attention: queries at `tokens` no longer look at some keys.
+
+    Parameters
+    ----------
+    site : str or Site
+        ``pattern``, of a layer or of one head.
+    tokens : as in every intervention
+        The queries.
+    keys : as ``tokens``
+        The keys: tokens of the same prompt. A query never sees those behind it anyway.
+    renormalised : bool, default True
+        The weights that are left are scaled to sum to one, as if the keys' scores were −∞ before the softmax; otherwise the
+        cut weights are zero and the others stay. A query that has no other key looks at nothing.
+
+    Raises
+    ------
+    ValueError
+        When it should act at generated tokens.
+
+    References
+    ----------
+    .. [1] Geva et al., "Dissecting recall of factual associations", 2023, section 4 (attention knockout). arXiv:2304.14767
+    """
+
+    keys: TokenSelection = field(converter=select_tokens, kw_only=True)
+    renormalised: bool = field(default=True, validator=check_flag, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.keys == Positions(()):
+            raise ValueError("got no key for a Cut; say which tokens are no longer looked at, for example keys=0.")
+        if self.steps is not None:
+            raise ValueError(f"got steps={self.steps} for a Cut, which acts on a prompt's own tokens: leave steps out.")
+
+    def operation(self) -> Operation:
+        """Return the cut; its ``keep [n_keys]``, 0 for what is cut, comes from `operation_in`."""
+        return Operation(arithmetic.cut, {}, {"renormalised": self.renormalised})
+
+    def operation_in(self, prompt: TokenizedPrompt) -> Operation:
+        """Return the cut in one prompt."""
+        keep = np.ones(len(prompt))
+        keep[list(self.keys.resolve(prompt))] = 0
+        return attrs.evolve(self.operation(), arrays={"keep": keep})
+
+    def check(self, model: ModelInfo) -> None:
+        """Raise ValueError when this cannot be done in `model`."""
+        if self.site.component != "pattern":
+            raise ValueError(
+                f"got a Cut at {self.site}; edges of attention are cut in its pattern: write for example 'pattern.10' or 'pattern.10.3'."
+            )
+        super().check(model)
+
+
+@frozen
 class Project(Intervention):
     """Keep of an activation only what lies in a subspace, or take that away.
 
@@ -297,7 +351,9 @@ class Rotate(Intervention):
         return Operation(arithmetic.move_along_loop, self.on.arrays(), turn | {"start": self.start})
 
 
-_KINDS: dict[str, type[Intervention]] = {cls.__name__: cls for cls in (Ablate, Patch, Steer, Scale, Project, Rotate)}
+_KINDS: dict[str, type[Intervention]] = {
+    cls.__name__: cls for cls in (Ablate, Patch, Steer, Scale, Cut, Project, Rotate)
+}
 
 
 def intervention_from_json(
@@ -336,6 +392,7 @@ def intervention_from_json(
 
 __all__ = [
     "Ablate",
+    "Cut",
     "Intervention",
     "Operation",
     "Patch",

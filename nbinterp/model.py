@@ -7,45 +7,53 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any, Self, overload
 
-import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
-from nbinterp.anatomy import ModelInfo
 from nbinterp.continuations import Continuation, Token
+from nbinterp.engine.answers import measure, result_of
 from nbinterp.engine.collecting import Collection as Collection
 from nbinterp.engine.collecting import CollectionStopped as CollectionStopped
-from nbinterp.engine.dissect import dissect
-from nbinterp.engine.execute import Executor
+from nbinterp.engine.edges import Edges
 from nbinterp.engine.generation import GenerationStopped as GenerationStopped
 from nbinterp.engine.generation import Transcript, generate, with_settings
+from nbinterp.engine.gradients import Gradients as Gradients
+from nbinterp.engine.gradients import differentiate
+from nbinterp.engine.heads import head_outputs
+from nbinterp.engine.listing import sites_of
 from nbinterp.engine.live import MODEL_LOCK, Latest
 from nbinterp.engine.loading import load
+from nbinterp.engine.opening import check_bound, opened
 from nbinterp.engine.planning import make_plan
-from nbinterp.engine.tokenizing import Tokenizer, token_texts
+from nbinterp.engine.readout import Readout
 from nbinterp.engine.verification import verify
 from nbinterp.experiment import Experiment
 from nbinterp.metrics import Metric
 from nbinterp.prompts import Chat, Prompt, TokenizedPrompt, as_prompt
-from nbinterp.results import Result, Vocabulary
-from nbinterp.sites import COMPONENTS, UNLAYERED, Site
 from nbinterp.sweeps import Sweep, grid
-from nbinterp.tokens import Positions, TokensLike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    import numpy as np
+    import pandas as pd
     import torch
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
+    from nbinterp.anatomy import ModelInfo
     from nbinterp.clouds import Cloud
+    from nbinterp.engine.execute import Executor
     from nbinterp.engine.plan import Plan
     from nbinterp.engine.runs import Run
+    from nbinterp.engine.tokenizing import Tokenizer
     from nbinterp.metrics import MetricLike
     from nbinterp.operations import Intervention
+    from nbinterp.pairs import Metrics
+    from nbinterp.results import Result, Vocabulary
+    from nbinterp.sites import Site
     from nbinterp.sweeps import Make
+    from nbinterp.tokens import TokensLike
 
 
 class Model:
@@ -103,7 +111,7 @@ class Model:
             When there is no such model, or it cannot be opened safely, or it does not hand a residual stream from block
             to block.
         """
-        _check_bound(memory_bound)
+        check_bound(memory_bound)
         loaded = load(
             source,
             tokenizer=tokenizer,
@@ -112,29 +120,7 @@ class Model:
             device=device,
             trust_remote_code=trust_remote_code,
         )
-        module = loaded.module
-        found = dissect(module)
-        config: Any = module.config
-        vocabulary = Vocabulary(token_texts(loaded.tokenizer, module.get_output_embeddings().weight.shape[0]))  # type: ignore[operator]
-        info = ModelInfo(
-            name=name or loaded.name,
-            revision=loaded.revision,
-            architecture=type(module).__name__,
-            n_layers=config.num_hidden_layers,
-            d_model=config.hidden_size,
-            n_vocab=len(vocabulary),
-            blocks=found.blocks,
-            n_heads=found.n_heads,
-            n_kv_heads=found.n_kv_heads,
-            d_head=found.d_head,
-            d_mlp=found.d_mlp,
-            source=loaded.source,
-            dtype=str(next(module.parameters()).dtype).removeprefix("torch."),
-            anatomy=found.anatomy,
-        )
-        context = getattr(config, "max_position_embeddings", None)
-        tokenizer = Tokenizer(loaded.tokenizer, vocabulary.tokens, info.name, context)
-        return cls(Executor(module, loaded.tokenizer, info, memory_bound), tokenizer, vocabulary)
+        return cls(*opened(loaded, name, memory_bound))
 
     @property
     def info(self) -> ModelInfo:
@@ -156,8 +142,36 @@ class Model:
 
     @memory_bound.setter
     def memory_bound(self, size: int) -> None:
-        _check_bound(size)
+        check_bound(size)
         self._executor.memory_bound = size
+
+    @functools.cached_property
+    def readout(self) -> Readout:
+        """What the model does behind its blocks, from any state of the residual stream to logits; proved on this model."""
+        return Readout(self._executor)
+
+    @functools.cached_property
+    def edges(self) -> Edges:
+        """The model as a graph of heads and MLPs: what each edge carries, and runs in which some are cut.
+
+        Raises
+        ------
+        ValueError
+            Where heads have no output of their own, as in Gemma 2.
+        """
+        return Edges(self._executor, self._vocabulary)
+
+    def head_outputs(self, layer: int, z: ArrayLike) -> NDArray[np.float32]:
+        """Return what each head of a layer adds to its attention's output, given ``z [n, n_heads, d_head]``: ``[n, n_heads, d_model]``.
+
+        The projection's bias belongs to no head and is left out; a norm behind it (Gemma 2 and 3) is still to come.
+
+        Raises
+        ------
+        ValueError
+            For a layer that the model does not have, and an array of another shape.
+        """
+        return head_outputs(self._executor, layer, z)
 
     def sites(self) -> pd.DataFrame:
         """Return which sites this model has.
@@ -168,18 +182,7 @@ class Model:
             Columns ``component``, ``what``, ``module`` (its path; ``{}`` stands for the layer), ``end``, ``n_heads``,
             ``n_features`` (of all heads), ``lacking`` (why this model does not have it; empty where it does).
         """
-        info, rows = self.info, []
-        assert info.anatomy is not None
-        for component, what in COMPONENTS.items():
-            site = Site(component, None if component in UNLAYERED else 0)
-            place = info.anatomy.places.get(component)
-            module = "" if place is None else info.event(site)[0].replace(f"{info.blocks}.0", f"{info.blocks}.{{}}")
-            end, features = ("", None) if place is None else (place.side, info.width(site))
-            rows.append(
-                (component, what, module, end, info.heads(site), features, info.anatomy.lacking.get(component, ""))
-            )
-        columns = ["component", "what", "module", "end", "n_heads", "n_features", "lacking"]
-        return pd.DataFrame(rows, columns=columns).astype({"n_features": "Int64"})
+        return sites_of(self.info)
 
     @property
     def nnsight(self) -> Any:
@@ -342,7 +345,10 @@ class Model:
         start = (experiment if isinstance(experiment, Experiment) else Experiment(experiment)).on(self.info)
         grids = [grid(start, each, axes) for each in (make, control) if each is not None]
         points = [point.on(self.info) for one in grids for point in one.experiments]
-        values, base = self._measure(measured, [start, *points], progress, cancel)
+        bound = [start, *points]
+        plan = self._planned(bound)
+        runs = self._runs(plan, progress, cancel)
+        values, base = measure(measured, runs, plan, self.tokens(start.prompts[0]), len(bound), self._vocabulary)
         n = len(grids[0].experiments)
         return Sweep.of(
             values[1 : n + 1],
@@ -354,23 +360,84 @@ class Model:
             control=values[n + 1 :] if control is not None else None,
         )
 
-    def _measure(
-        self, metric: Metric, bound: Sequence[Experiment], progress: bool, cancel: Callable[[], bool]
-    ) -> tuple[NDArray[np.float64], float]:
-        """Return a metric of each experiment, and of their one prompt untouched; logits are dropped as they come."""
-        plan = self._planned(bound)
-        prompt = self.tokens(bound[0].prompts[0])
-        values = np.full(len(bound), np.nan)
-        base: Run | None = None
-        for key, run in self._runs(plan, progress, cancel):
-            if key == prompt:
-                base = run
-            elif isinstance(key, tuple) and base is not None:
-                values[key[0]] = metric(run.logits, base.logits, self._vocabulary)
-        assert base is not None
-        untouched = float(metric(base.logits, base.logits, self._vocabulary))
-        # a point that does nothing has no run of its own
-        return np.where(np.isin(np.arange(len(bound)), _changed(plan)), values, untouched), untouched
+    @overload
+    def gradients(
+        self,
+        experiments: Experiment | Prompt,
+        /,
+        *,
+        metric: Metrics,
+        sites: str | Site | Sequence[str | Site],
+        base: Sequence[NDArray[np.float32]] | None = ...,
+        progress: bool = ...,
+        cancel: Callable[[], bool] = ...,
+    ) -> Gradients: ...
+    @overload
+    def gradients(
+        self,
+        experiments: Sequence[Experiment],
+        /,
+        *,
+        metric: Metrics,
+        sites: str | Site | Sequence[str | Site],
+        base: Sequence[NDArray[np.float32]] | None = ...,
+        progress: bool = ...,
+        cancel: Callable[[], bool] = ...,
+    ) -> list[Gradients]: ...
+    def gradients(
+        self,
+        experiments: Experiment | Prompt | Sequence[Experiment],
+        /,
+        *,
+        metric: Metrics,
+        sites: str | Site | Sequence[str | Site],
+        base: Sequence[NDArray[np.float32]] | None = None,
+        progress: bool = False,
+        cancel: Callable[[], bool] = lambda: False,
+    ) -> Gradients | list[Gradients]:
+        """Differentiate a metric with respect to what stands at sites, all of them in one pass forward and one back.
+
+        Interventions act; gradients are taken behind them. The model's weights take no part, and the model stays as it was.
+
+        Parameters
+        ----------
+        experiments : Experiment, str, Chat, or sequence of Experiment
+            What to run, each with one prompt.
+        metric : Metric, callable, or list or tuple of them
+            One for all experiments, or one for each; a function of your own is written in torch: of the last token's logits
+            and of `base`, both ``[n_vocab]``.
+        sites : str, Site, or sequence of them
+            Where; a component alone, ``"z"``, is meant at all layers.
+        base : sequence of array ``[n_vocab]``, optional
+            For each experiment the logits that a metric compares with; by default those of its prompt, untouched.
+        progress : bool
+            Whether to show how far it is.
+        cancel : callable
+            Asked before each batch; True stops with KeyboardInterrupt.
+
+        Returns
+        -------
+        Gradients or list of Gradients
+            Activations, gradients and the metric's value; in the order given.
+
+        Raises
+        ------
+        ValueError, LookupError, TypeError
+            For a metric without a derivative, and anything else that cannot be done, before the model runs.
+        """
+        bound = self._bound(_listed(experiments))
+        given = list(metric) if isinstance(metric, list | tuple) else [metric] * len(bound)
+        batches = differentiate(
+            self._executor, self.tokens, self._vocabulary, bound, [Metric.of(one) for one in given], sites, base
+        )
+        found: dict[int, Gradients] = {}
+        with _progress(progress, total=len(bound)) as bar:
+            while not cancel() and (batch := next(batches, None)):
+                found |= batch
+                bar.update(len(batch))
+        if len(found) < len(bound):
+            raise KeyboardInterrupt
+        return found[0] if isinstance(experiments, str | Chat | Experiment) else [found[i] for i in range(len(bound))]
 
     @overload
     def generate(
@@ -503,19 +570,8 @@ class Model:
 
     def _result(self, index: int, experiment: Experiment, runs: Mapping[Hashable, Run]) -> Result:
         prompts = tuple(self.tokens(text) for text in experiment.prompts)
-        base = [runs[prompt] for prompt in prompts]
-        changed = [runs.get((index, p), runs[prompt]) for p, prompt in enumerate(prompts)]
-        return Result(
-            experiment,
-            prompts,
-            np.stack([run.logits for run in base]),
-            np.stack([run.logits for run in changed]),
-            {site: tuple(run.activations[site] for run in base) for site in experiment.read},
-            {site: tuple(run.activations[site] for run in changed) for site in experiment.read},
-            self._vocabulary,
-            tuple(_moved(experiment, run) for run in changed),
-            functools.partial(verify, self._executor, self.tokens),
-        )
+        checked = functools.partial(verify, self._executor, self.tokens)
+        return result_of(index, experiment, prompts, runs, self._vocabulary, checked)
 
     def collect(
         self,
@@ -617,21 +673,6 @@ def _listed(experiments: Experiment | Prompt | Sequence[Experiment]) -> list[Exp
     """Return what is to be run as a list; a text or chat is an experiment that only asks."""
     several = [experiments] if isinstance(experiments, str | Chat | Experiment) else experiments
     return [one if isinstance(one, Experiment) else Experiment(one) for one in several]
-
-
-def _check_bound(size: object) -> None:
-    if isinstance(size, bool) or not isinstance(size, int) or size <= 0:
-        raise ValueError(f"got memory_bound={size!r}; wanted a positive number of bytes, for example 2**30.")
-
-
-def _moved(experiment: Experiment, run: Run) -> dict[int, float]:
-    """Return how far each intervention moved what it acts on; one that need not be run moves nothing."""
-    acts = [index for index, act in enumerate(experiment.interventions) if act.enabled and act.tokens != Positions(())]
-    return dict.fromkeys(acts, 0.0) | dict(run.moved)
-
-
-def _changed(plan: Plan) -> list[int]:
-    return [row.key[0] for batch in plan.batches for row in batch.rows if isinstance(row.key, tuple)]
 
 
 def _progress(shown: bool, unit: str = "row", **kwargs: int) -> tqdm[Any]:

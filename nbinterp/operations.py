@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nbinterp.anatomy import ModelInfo
+    from nbinterp.prompts import TokenizedPrompt
 
 
 @runtime_checkable
@@ -236,6 +237,10 @@ class Intervention(ABC):
     @abstractmethod
     def operation(self) -> Operation:
         """Return what is to be computed."""
+
+    def operation_in(self, prompt: TokenizedPrompt) -> Operation:
+        """Return what is to be computed in one prompt, where that depends on its tokens."""
+        return self.operation()
 
     def sources(self) -> Sources | None:
         """Return what the operation's ``value`` is to be taken from; None where it needs no other run."""

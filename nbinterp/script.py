@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from nbinterp import arithmetic
+from nbinterp.interventions import Cut
 from nbinterp.prompts import Chat, Prompt
 from nbinterp.snippets import Spot
 from nbinterp.tokens import Match, Positions, Regex, Role, Span, TokenSelection
@@ -166,6 +167,11 @@ class Script:
             for name, selection in [*((f"at_{number}", act.tokens) for number, act in now), *chosen]
             if _inline(selection) is None
         ]
+        for number, act in now:
+            if isinstance(act, Cut):
+                self.needs.add("tokenized")
+                keys = f"torch.tensor({self._chosen(act.keys, variable)}, device=parameter.device)"
+                lines.append(f"keep_{number} = parameter.new_ones(len(ids)).index_fill(0, {keys}, 0)")
         for number, act in acts:
             sources = act.sources()
             if sources is None or sources.how != "resample":
@@ -229,6 +235,8 @@ class Script:
         arguments += [f"{name}={number_!r}" for name, number_ in operation.numbers.items()]
         if act.sources() is not None:
             arguments.append(f"value={value}_{number}")
+        if isinstance(act, Cut):
+            arguments.append(f"keep=keep_{number}")
         features = spot.features(tokens)
         call = f"{operation.function.__name__}({', '.join([features, *arguments])})"
         if operation.amount != 1:

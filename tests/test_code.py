@@ -14,6 +14,7 @@ import pytest
 from nbinterp import (
     Ablate,
     Chat,
+    Cut,
     Experiment,
     Generation,
     Loop,
@@ -145,6 +146,18 @@ def test_stacks_in_the_models_order_and_at_one_site_in_that_of_writing(small):
 @pytest.fixture(scope="module", params=["llama", "falcon_40b"])
 def one(request, tokenizer):
     return Model.open(random_module(request.param), tokenizer=tokenizer, name=request.param, device="cpu")
+
+
+def test_cut_edges_are_cut_in_the_same_prompts_by_name_and_by_position(one):
+    acts = [
+        Cut("pattern.1", tokens=slice(1, None), keys="March"),
+        Cut("pattern.2.1", tokens=-1, keys=[0, 2], renormalised=False),
+        Cut("pattern.3", keys=0),  # the first token has no other key
+    ]
+    agrees(
+        one,
+        *(Experiment(PROMPTS, stack, read=["pattern.1", "pattern.3", "resid_post.3"]) for stack in (acts, acts[1:2])),
+    )
 
 
 def test_patches_from_changed_runs_that_take_from_changed_runs(one):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from nbinterp import arithmetic
 from nbinterp.anatomy import ModelInfo
 from nbinterp.experiment import Experiment
-from nbinterp.interventions import Ablate, Patch, Project, Rotate, Scale, Steer, intervention_from_json
+from nbinterp.interventions import Ablate, Cut, Patch, Project, Rotate, Scale, Steer, intervention_from_json
 from nbinterp.operations import SourceExperiment, Sources
-from nbinterp.prompts import Chat
+from nbinterp.prompts import Chat, TokenizedPrompt
 from nbinterp.sites import Site
 from nbinterp.spaces import Activations, Basis, Direction, Loop, Plane
 from nbinterp.tokens import Positions, Span
@@ -60,6 +60,9 @@ def interventions(draw):
     chosen, at = draw(selections), draw(st.none() | steps)
     if chosen == Positions(()) and at is None:
         at = 0
+    if at is None and draw(st.booleans()):
+        keys = draw(selections.filter(lambda s: s != Positions(())))
+        act = Cut("pattern.1.2", keys=keys, renormalised=draw(st.booleans()))
     return attrs.evolve(act, tokens=chosen, steps=at, enabled=draw(st.booleans()))
 
 
@@ -111,6 +114,7 @@ def test_by_default_an_intervention_acts_at_all_tokens_of_the_prompt_and_no_step
             {"centre": [0, 0], "basis": [[0.6, 0.8]]},
             {"factor": 2},
         ),
+        (Cut("pattern.1", keys=0), arithmetic.cut, {}, {"renormalised": True}),
         (Project("resid_post.1", on=PLANE), arithmetic.project_onto, PLANE.arrays(), {}),
         (Project("resid_post.1", on=PLANE, out=True), arithmetic.project_out, PLANE.arrays(), {}),
         (Rotate("resid_post.1", on=PLANE, by=1), arithmetic.turn_in_plane, PLANE.arrays(), {"by": 1, "to": None}),
@@ -328,7 +332,7 @@ def test_given_activations_keep_their_place(info):
         (
             lambda: intervention_from_json({"kind": "Clamp"}),
             ValueError,
-            "got an intervention of kind 'Clamp'; known are Ablate, Patch, Steer, Scale, Project, Rotate.",
+            "got an intervention of kind 'Clamp'; known are Ablate, Patch, Steer, Scale, Cut, Project, Rotate.",
         ),
         (
             lambda: intervention_from_json({"kind": "Scale", "site": "z.1", "factor": 2.0, "strength": 3}),
@@ -419,3 +423,35 @@ def test_binding_binds_the_experiment_that_is_a_source():
     assert bound.source.model == HEADS
     plain = Patch("q.1", source="a")
     assert plain.bound(HEADS) is plain
+
+
+def test_a_cut_takes_keys_away_and_gives_their_weight_to_the_others():
+    prompt = TokenizedPrompt("abcd", (1, 2, 3, 4), ("a", "b", "c", "d"), ((0, 1), (1, 2), (2, 3), (3, 4)))
+    weights = torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.0, 0.5, 0.0, 0.5]])  # two heads over four keys
+    for renormalised, wanted in (
+        (True, [[0.25, 0, 0.75, 0, 0, 0, 0, 0]]),
+        (False, [[0.1, 0, 0.3, 0, 0, 0, 0, 0]]),
+    ):
+        operation = Cut("pattern.1", keys=[1, 3], renormalised=renormalised).operation_in(prompt)
+        arguments = {name: torch.tensor(array, dtype=torch.float32) for name, array in operation.arrays.items()}
+        torch.testing.assert_close(operation(weights, arguments), torch.tensor(wanted))
+    assert Cut("pattern.1", keys="c").operation_in(prompt).arrays["keep"].tolist() == [1, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        (
+            {"site": "z.1", "keys": 0},
+            "got a Cut at z.1; edges of attention are cut in its pattern: write for example 'pattern.10'",
+        ),
+        ({"site": "pattern.1", "keys": []}, "got no key for a Cut; say which tokens are no longer looked at"),
+        (
+            {"site": "pattern.1", "keys": 0, "steps": 1},
+            "for a Cut, which acts on a prompt's own tokens: leave steps out",
+        ),
+    ],
+)
+def test_what_is_no_cut_is_refused(asked, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Cut(**asked).check(HEADS)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import nnsight
 import torch
@@ -11,11 +13,11 @@ from transformers import DynamicCache
 
 from nbinterp.engine.batching import equal_batches
 from nbinterp.engine.envoys import Envoys, Step, sites_of
-from nbinterp.engine.plan import Mean, Taken
+from nbinterp.engine.plan import Batch, Mean, Taken
 from nbinterp.engine.planning import make_plan
 from nbinterp.engine.runs import Cache, Kept, KeptRuns, Reads, Run, in_stream
 from nbinterp.engine.sizes import Sizes
-from nbinterp.engine.tensors import Change, as_array, first_tensor, head_of, shaped, whole
+from nbinterp.engine.tensors import Change, as_array, first_tensor, head_of, out_of_memory, shaped, whole
 from nbinterp.experiment import Experiment
 from nbinterp.prompts import TokenizedPrompt
 from nbinterp.sites import Site
@@ -27,9 +29,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nbinterp.anatomy import ModelInfo
-    from nbinterp.engine.plan import Batch, Edit, Plan
+    from nbinterp.engine.plan import Edit, Plan, Row
     from nbinterp.prompts import Prompt
 
+
+Item = TypeVar("Item")
+Given = TypeVar("Given")
 
 SourceReads = dict[tuple[TokenizedPrompt | Experiment, Site], torch.Tensor]
 """What other runs have at sites, ``[n_tokens, n_features]``, kept while something takes from them."""
@@ -127,7 +132,26 @@ class Executor:
             for batch in stage.batches:
                 if cancel():
                     raise KeyboardInterrupt
-                yield from self._changed(batch, kept, taken, keep_cache)
+
+                changed = partial(self._changed, start=batch.start, kept=kept, taken=taken, keep_cache=keep_cache)
+                yield from self._halved(batch.rows, changed)
+
+    def _halved(self, items: Sequence[Item], run: Callable[[Sequence[Item]], list[Given]]) -> list[Given]:
+        """Return what `run` gives for each item: for all at once, or in halves where memory does not suffice, which is said."""
+        try:
+            return run(items)
+        except (MemoryError, RuntimeError) as error:
+            if len(items) == 1 or not out_of_memory(error):
+                raise
+        # outside of the handler: its exception holds on to the tensors of the failed pass
+        warnings.warn(
+            f"out of memory with {len(items)} rows at once, though the estimate stays below model.memory_bound = {self.memory_bound:,} "
+            "bytes; went on in halves: lower that bound to spare the attempt.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        half = len(items) // 2
+        return [*self._halved(items[:half], run), *self._halved(items[half:], run)]
 
     def read(
         self, prompts: Sequence[TokenizedPrompt], sites: Sequence[Site], changes: Sequence[Change] = ()
@@ -194,7 +218,8 @@ class Executor:
         for batch in equal_batches(missing, len, lambda group: self.sizes.rows_of(len(group[0]), wanted(group))):
             if cancel():
                 raise KeyboardInterrupt
-            for prompt, kept in zip(batch, self._run_untouched(batch, wanted(batch)), strict=True):
+            runs = self._halved(batch, partial(self._run_untouched, sites=wanted(batch)))
+            for prompt, kept in zip(batch, runs, strict=True):
                 self.kept.put(prompt, kept)
                 yield prompt, kept
 
@@ -233,11 +258,15 @@ class Executor:
 
     def _changed(
         self,
-        batch: Batch,
+        rows: Sequence[Row],
+        *,
+        start: int,
         kept: Mapping[tuple[int, ...], Kept],
         taken: dict[Hashable, dict[Site, torch.Tensor]],
         keep_cache: bool,
-    ) -> Iterator[tuple[Hashable, Run]]:
+    ) -> list[tuple[Hashable, Run]]:
+        """Return the runs of changed rows under their keys, and note what later ones take from those that are sources."""
+        batch = Batch(start, tuple(rows))
         changes = [
             Change(i, edit, self._arguments(edit, kept, taken), batch.start)
             for i, row in enumerate(batch.rows)
@@ -247,6 +276,7 @@ class Executor:
         moved: list[dict[int, float]] = [{} for _ in batch.rows]
         for change in changes:
             moved[change.row][change.edit.index] = float(change.moved)
+        runs: list[tuple[Hashable, Run]] = []
         for i, row in enumerate(batch.rows):
             base = kept[row.prompt.ids]
             reads = {site: self._merged(site, found.get((i, whole(site))), base, batch.start) for site in row.reads}
@@ -254,7 +284,9 @@ class Executor:
                 taken[row.key] = reads
                 continue
             activations = {site: shaped(features, site, self.info) for site, features in reads.items()}
-            yield row.key, Run(as_array(logits[i]), activations, moved[i], caches[i] if keep_cache else None)
+            run = Run(as_array(logits[i]), activations, moved[i], caches[i] if keep_cache else None)
+            runs.append((row.key, run))
+        return runs
 
     def _merged(self, site: Site, found: torch.Tensor | None, base: Kept, start: int) -> torch.Tensor:
         """Return what a changed row has at a site; what lies before it was touched is what the untouched run has."""

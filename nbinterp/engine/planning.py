@@ -135,7 +135,7 @@ class _Parser:
         """Return what an intervention does at some tokens of a prompt, and note what it needs of other runs."""
         if not positions:
             return None
-        operation, sources = act.operation(), act.sources()
+        operation, sources = act.operation_in(prompt), act.sources()
         value = None if sources is None else self._value(act, sources, positions, prompt)
         given = operation.arrays.get("value")
         if given is not None and given.ndim == 2 and len(given) not in (1, len(positions)):

@@ -92,3 +92,10 @@ def as_array(tensor: torch.Tensor) -> NDArray[np.float32]:
     """Return a tensor as an array on the processor, in float32."""
     # a copy, so that a result never changes and never keeps a whole batch alive
     return tensor.detach().to(dtype=torch.float32, device="cpu", copy=True).numpy()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device's memory, or the processor's, does not suffice."""
+    # on a processor torch raises a RuntimeError like any other, and nnsight may wrap what passes a trace
+    chain = [error, error.__cause__, error.__context__]
+    return any(isinstance(e, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(e) for e in chain)

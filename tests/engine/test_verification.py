@@ -9,7 +9,7 @@ import torch
 from transformers import PretrainedConfig
 
 import nbinterp as nb
-from nbinterp import Ablate, Experiment, Patch, Scale, Site, Steer
+from nbinterp import Ablate, Cut, Experiment, Patch, Scale, Site, Steer
 from nbinterp.engine import execute, verification
 from nbinterp.engine.verification import Check, Verification, verify
 from tests.conftest import random_module
@@ -75,6 +75,7 @@ def test_changed_patterns_pass_behind_padding_too(small):
         Patch("pattern.1", source=other, tokens=[3, 4], amount=0.7),
         Patch("pattern.2.1", source=other, tokens=-1),
         Patch("pattern.3.0", source=row, tokens=-1),
+        Cut("pattern.3.2", tokens=[-1, -2], keys=1),
         Patch("pattern.3", source=np.tile(row, heads), tokens=5),
     ]
     _, found = checked(small, Experiment(prompt, acts, read=["pattern.3", "resid_post.3"]))
@@ -103,8 +104,8 @@ def test_a_result_checks_itself(llama, experiment):
 def test_a_kept_stream_that_is_off_is_found(llama, experiment, monkeypatch):
     run = execute.Executor._run_untouched
 
-    def off(*args):
-        found = run(*args)
+    def off(*args, **kwargs):
+        found = run(*args, **kwargs)
         for kept in found:
             kept.stream[2, 2:] *= 1.01
         return found

@@ -1,0 +1,287 @@
+"""Where heads look: patterns of attention, plain and weighted by what the looked-at values write, untouched and changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from nbinterp.experiment import Experiment
+from nbinterp.geometry.told import Told
+from nbinterp.methods.patching import layers_of
+from nbinterp.sites import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import altair as alt
+    from numpy.typing import NDArray
+
+    from nbinterp.anatomy import ModelInfo
+    from nbinterp.model import Model
+    from nbinterp.prompts import Prompt, TokenizedPrompt
+    from nbinterp.results import Result
+
+_DRAWN = 140
+"""More tokens than this a side make more cells than a page can draw."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attention(Told):
+    """What every head looks at in one prompt.
+
+    Parameters
+    ----------
+    pattern : DataArray, ``[layer, head, query, key]``
+        Weights of attention, from 0 to 1, with the interventions.
+    base : DataArray, ``[layer, head, query, key]``, optional
+        The same without the interventions, where there are some.
+    values : DataArray, ``[layer, head, key]``, optional
+        ‖v W_O‖: how much a head would write if it looked at this token alone, in the units of the residual stream.
+    base_values : DataArray, ``[layer, head, key]``, optional
+        The same without the interventions.
+    prompt : TokenizedPrompt, ``[n_tokens]``
+        The prompt.
+    experiment : Experiment
+        What was run.
+    """
+
+    pattern: xr.DataArray
+    base: xr.DataArray | None
+    values: xr.DataArray | None
+    base_values: xr.DataArray | None
+    prompt: TokenizedPrompt = field(repr=False)
+    experiment: Experiment = field(repr=False)
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model that was run."""
+        assert self.experiment.model is not None
+        return self.experiment.model
+
+    @property
+    def weighted(self) -> xr.DataArray:
+        """Weights times ‖v W_O‖: how much of what each head writes comes from where, ``[layer, head, query, key]``.
+
+        A head that rests looks at a token whose value writes next to nothing: there the plain weight misleads.
+
+        Raises
+        ------
+        ValueError
+            Where values were not asked for.
+
+        References
+        ----------
+        .. [1] Kobayashi et al., "Attention is not only a weight", 2020, section 3. arXiv:2004.10102
+        """
+        if self.values is None:
+            raise ValueError("got attention without values; ask for them: nb.attention(model, prompt, values=True).")
+        return (self.pattern * self.values).assign_attrs(units="norm in the residual stream")
+
+    @property
+    def on_first(self) -> xr.DataArray:
+        """Mean weight that each head puts on the first token, over the queries after it: ``[layer, head]``."""
+        return self.pattern.isel(key=0, query=slice(1, None)).mean("query")
+
+    def frame(self, *, least: float = 0.01) -> pd.DataFrame:
+        """Return one line an edge from a query to a key.
+
+        Parameters
+        ----------
+        least : float
+            Edges of less weight, with and without the interventions, are left out.
+
+        Returns
+        -------
+        DataFrame
+            ``layer``, ``head``, ``query``, ``query_text``, ``key``, ``key_text``, ``weight``; ``base`` and ``difference`` where there are
+            interventions; ``weighted`` where values were asked for.
+        """
+        pattern = self.pattern.to_numpy()
+        large = pattern >= least
+        if self.base is not None:
+            large |= self.base.to_numpy() >= least
+        at = np.nonzero(large & np.tri(len(self.prompt), dtype=bool))
+        texts = np.array(self.prompt.tokens, dtype=object)
+        columns: dict[str, Any] = {
+            "layer": self.pattern["layer"].to_numpy()[at[0]],
+            "head": at[1],
+            "query": at[2],
+            "query_text": texts[at[2]],
+            "key": at[3],
+            "key_text": texts[at[3]],
+            "weight": pattern[at],
+        }
+        if self.base is not None:
+            columns["base"] = self.base.to_numpy()[at]
+            columns["difference"] = columns["weight"] - columns["base"]
+        if self.values is not None:
+            columns["weighted"] = columns["weight"] * self.values.to_numpy()[at[0], at[1], at[3]]
+        return pd.DataFrame(columns)
+
+    def chart(self, layer: int, head: int, *, weighted: bool = False, tokens: slice = slice(None)) -> alt.Chart:
+        """Return one head's pattern as a heat map: queries run down, keys to the right; under interventions, the difference they make.
+
+        Parameters
+        ----------
+        layer, head : int
+            Which head.
+        weighted : bool
+            Weights times ‖v W_O‖.
+        tokens : slice
+            Which part of a long prompt.
+
+        Raises
+        ------
+        ValueError, LookupError
+            For a head that was not read, and for more tokens than a page can draw.
+        """
+        from nbinterp.charts.attention import pattern_chart
+
+        read = self.pattern["layer"].to_numpy().tolist()
+        if layer not in read or not 0 <= head < self.pattern.sizes["head"]:
+            raise LookupError(
+                f"got head {layer}.{head}, which was not read; there are layers {read} with heads 0 to {self.pattern.sizes['head'] - 1}."
+            )
+        positions = range(len(self.prompt))[tokens]
+        if not 0 < len(positions) <= _DRAWN:
+            raise ValueError(
+                f"got {len(positions)} tokens to draw; a chart holds 1 to {_DRAWN} a side: choose some, tokens=slice(-{_DRAWN}, None)."
+            )
+        shown = self.weighted if weighted else self.pattern
+        here = shown.sel(layer=layer, head=head).to_numpy()[tokens, tokens]
+        what = "weighted attention" if weighted else "attention"
+        if self.base is not None and not weighted:
+            here, what = here - self.base.sel(layer=layer, head=head).to_numpy()[tokens, tokens], "change of attention"
+        return pattern_chart(
+            here,
+            [f"{i}: {self.prompt.tokens[i]}" for i in positions],
+            value=what,
+            title=f"{what.capitalize()} of head {layer}.{head}",
+            subtitle=f"{self.model.name}: {self.prompt.text}",
+        )
+
+    def __repr__(self) -> str:
+        n = self.pattern.sizes
+        first = self.on_first
+        lines = [
+            f"Attention of {n['layer']} layers × {n['head']} heads over {n['key']} tokens on {self.model}",
+            f"  {self.prompt.text!r}",
+        ]
+        if n["query"] > 1:
+            resting = float((first > 0.5).mean())
+            lines.append(
+                f"  the first token gets {float(first.mean()):.0%} of all weight, and more than half of it in {resting:.0%} of the heads: "
+                "heads that rest look there"
+            )
+        if self.base is not None:
+            moved = abs(self.pattern - self.base).sum("key").mean("query") / 2
+            places = np.dstack(np.unravel_index(np.argsort(-moved.to_numpy(), axis=None)[:3], moved.shape))[0]
+            said = [f"{self.pattern['layer'].to_numpy()[a]}.{b} ({float(moved[a, b]):.0%})" for a, b in places]
+            lines.append(f"  the interventions move most of the weight in heads {', '.join(said)}")
+        return "\n".join(lines)
+
+
+def attention(
+    model: Model,
+    prompt: Prompt | Experiment,
+    *,
+    layers: Iterable[int] | None = None,
+    values: bool = False,
+    cancel: Callable[[], bool] = lambda: False,
+) -> Attention:
+    """Read what every head looks at.
+
+    A model whose attention is computed without a pattern computes it step by step for this run, and goes back after it.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    prompt : str, Chat or Experiment
+        With one prompt; under an experiment's interventions both patterns are read, changed and untouched.
+    layers : iterable of int, optional
+        Which layers; all by default.
+    values : bool
+        Also read how much each looked-at value would write: see `Attention.weighted`.
+    cancel : callable
+        As for `Model.run`.
+
+    Returns
+    -------
+    Attention
+
+    Raises
+    ------
+    ValueError
+        For more than one prompt, and for patterns that take more memory than the model's `memory_bound`: before it runs.
+    """
+    asked = prompt if isinstance(prompt, Experiment) else Experiment(prompt)
+    if len(asked.prompts) != 1:
+        raise ValueError(f"got an experiment with {len(asked.prompts)} prompts; wanted one: ask for each on its own.")
+    chosen = layers_of(layers, model.info)
+    for component in ("pattern", "v", "z") if values else ("pattern",):
+        model.info.check(Site(component, 0))
+    tokens = model.tokens(asked.prompts[0])
+    changed = bool(asked.active)
+    one = 4 * model.info.n_heads * len(tokens) ** 2 * (2 if changed else 1)
+    most = model.memory_bound // one
+    if len(chosen) > most:
+        raise ValueError(
+            f"got {len(chosen)} layers of {model.info.n_heads} heads over {len(tokens)} tokens to read, {_size(one * len(chosen))} of patterns; "
+            f"the model's memory_bound is {_size(model.memory_bound)}: "
+            + (
+                f"ask for {most} layers at most, layers=[…]."
+                if most
+                else "raise model.memory_bound, or shorten the prompt."
+            )
+        )
+    # what a run reads it holds beside what is returned: a part of the layers at a time
+    at_once = max(1, most // 4)
+    parts = []
+    for first in range(0, len(chosen), at_once):
+        some = chosen[first : first + at_once]
+        sites = [Site(c, layer) for layer in some for c in (("pattern", "v") if values else ("pattern",))]
+        bound = Experiment(asked.prompts, asked.interventions, sites)
+        result = model.run(bound, cancel=cancel)
+        parts.append([_read(model, result, some, values, base) for base in ((False, True) if changed else (False,))])
+    pattern, norms = _joined([part[0] for part in parts], chosen)
+    base, base_norms = _joined([part[1] for part in parts], chosen) if changed else (None, None)
+    return Attention(pattern, base, norms, base_norms, tokens, asked.on(model.info))
+
+
+def _read(
+    model: Model, result: Result, layers: Sequence[int], values: bool, base: bool
+) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    """Return patterns ``[head, query, key]`` and norms of values ``[head, key]``, layer by layer."""
+    patterns = [result.read(Site("pattern", layer), base=base) for layer in layers]
+    norms = [value_norms(model, layer, result.read(Site("v", layer), base=base)) for layer in layers] if values else []
+    return patterns, norms
+
+
+def value_norms(model: Model, layer: int, v: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``[head, key]``: ‖v W_O‖ of each head's values ``[key, n_kv_heads, d_head]``."""
+    each = np.repeat(v, model.info.n_heads // v.shape[1], axis=1)
+    norms: NDArray[np.float32] = np.linalg.norm(model.head_outputs(layer, each), axis=-1).T
+    return norms
+
+
+def _joined(parts: Sequence[tuple[Any, Any]], layers: Sequence[int]) -> tuple[xr.DataArray, xr.DataArray | None]:
+    patterns = np.stack([pattern for part in parts for pattern in part[0]])
+    patterns.flags.writeable = False
+    coords = {"layer": list(layers)}
+    found = xr.DataArray(patterns, coords, ("layer", "head", "query", "key"), "attention", {"units": "weight"})
+    listed = [norms for part in parts for norms in part[1]]
+    if not listed:
+        return found, None
+    norms = np.stack(listed)
+    norms.flags.writeable = False
+    units = {"units": "norm in the residual stream"}
+    return found, xr.DataArray(norms, coords, ("layer", "head", "key"), "value norm", units)
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.1f} MB"

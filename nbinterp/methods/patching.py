@@ -1,0 +1,547 @@
+"""Activation patching: what of one run, put into another, brings an answer back or takes it away."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from nbinterp.experiment import Experiment
+from nbinterp.geometry.told import Told
+from nbinterp.interventions import Patch
+from nbinterp.methods.behaviour import Behaviour, Gate, check_gate, measured
+from nbinterp.pairs import AlignedPair, Metrics, against, align, pairs_of
+from nbinterp.sites import COMPONENTS, UNLAYERED, Site
+from nbinterp.tokens import select_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import altair as alt
+
+    from nbinterp.anatomy import ModelInfo
+    from nbinterp.metrics import Metric
+    from nbinterp.model import Model
+    from nbinterp.prompts import Prompt
+    from nbinterp.tokens import TokensLike
+
+Direction: TypeAlias = Literal["denoising", "noising"]
+"""Into which run is patched: clean activations into the corrupted run, or corrupted ones into the clean run."""
+
+Tokens: TypeAlias = "TokensLike | Mapping[str, TokensLike]"
+"""Tokens of the clean prompt: each of a selection by itself, or groups of them by name."""
+
+_LEAST = 0.01
+"""Share of the whole way below which no head is named, however little the others do."""
+
+_NAMED = 5
+"""How many heads or runs of layers a report names."""
+
+
+@dataclass(frozen=True, eq=False)
+class Patching(Told):
+    """A metric over a grid of patches, for each pair of prompts.
+
+    Parameters
+    ----------
+    values : DataArray, ``[pair, component, layer, token or head]``
+        The metric with the activation at that place replaced, in the metric's unit. ``token`` holds positions, or the names of
+        the groups that were asked for; its coordinate ``text`` says what stands there.
+    behaviour : Behaviour
+        The metric of the clean and of the corrupted prompts, untouched, and whether the model does what is explained.
+    direction : {"denoising", "noising"}
+        Into which run was patched.
+    control : DataArray, ``[draw, pair, component, layer, token or head]``, optional
+        The metric with the activation moved as far as the patch moves it, in a random direction.
+    seed : int
+        Of the random directions.
+    """
+
+    values: xr.DataArray
+    behaviour: Behaviour
+    direction: Direction
+    control: xr.DataArray | None = field(default=None, repr=False)
+    seed: int = 0
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model that was run."""
+        return self.behaviour.model
+
+    @property
+    def metric(self) -> str:
+        """What was measured."""
+        names = {str(pair.metric) for pair in self.behaviour.pairs}
+        return names.pop() if len(names) == 1 else self.behaviour.pairs[0].metric.name
+
+    @property
+    def clean(self) -> float:
+        """The metric of the clean prompts, untouched: their mean."""
+        return float(self.behaviour.clean.mean())
+
+    @property
+    def corrupted(self) -> float:
+        """The metric of the corrupted prompts, untouched: their mean."""
+        return float(self.behaviour.corrupted.mean())
+
+    @property
+    def normalized(self) -> xr.DataArray:
+        """The mean over pairs on the scale where 0 is the corrupted prompts' metric and 1 the clean ones': ``[component, layer, token or head]``.
+
+        Means are taken first, so that no pair counts more because its two prompts hardly differ. Of KL it is
+        1 − KL / KL(corrupted).
+
+        Raises
+        ------
+        ValueError
+            When the metric does not tell clean from corrupted.
+
+        References
+        ----------
+        .. [1] Heimersheim & Nanda, "How to use and interpret activation patching", 2024, section 4. arXiv:2404.15255
+        .. [2] Zhang & Nanda, "Towards Best Practices of Activation Patching", 2023, section 2. arXiv:2309.16042
+        """
+        return self._scaled(self.values.mean("pair"))
+
+    @property
+    def effects(self) -> xr.DataArray:
+        """What each patch does of all that could be done: 0 nothing, 1 the whole way to the other prompts' metric.
+
+        In denoising `normalized`: how much comes back. In noising 1 − `normalized`: how much is lost.
+        """
+        return self._effect(self.values)
+
+    @property
+    def control_effects(self) -> xr.DataArray | None:
+        """The same of the random control: ``[draw, component, layer, token or head]``."""
+        return None if self.control is None else self._effect(self.control)
+
+    def _effect(self, values: xr.DataArray) -> xr.DataArray:
+        scaled = self._scaled(values.mean("pair"))
+        return scaled if self.direction == "denoising" else 1 - scaled
+
+    def _scaled(self, values: xr.DataArray) -> xr.DataArray:
+        span = self.clean - self.corrupted
+        if not math.isfinite(span) or span == 0:
+            raise ValueError(
+                f"got {self.metric} {self.clean:.4g} on clean and {self.corrupted:.4g} on corrupted prompts; wanted numbers that "
+                "differ: choose prompts, or a metric, that the model tells apart."
+            )
+        return ((values - self.corrupted) / span).assign_attrs(units="0 = corrupted, 1 = clean")
+
+    @property
+    def _axis(self) -> str:
+        return str(self.values.dims[-1])
+
+    def frame(self, *, by_pair: bool = False) -> pd.DataFrame:
+        """Return one line a patch, or one for each pair of prompts.
+
+        Parameters
+        ----------
+        by_pair : bool
+            One line for each pair, with the metric alone.
+
+        Returns
+        -------
+        DataFrame
+            ``component``, ``layer``, ``head`` or ``token`` and ``text``, ``value`` (the metric; its mean over pairs), then
+            ``normalized`` and ``effect``, and with a control ``control_low``, ``control_high``, the extremes of its effects over draws.
+            By pair: ``pair`` in front, and ``clean`` and ``corrupted``, the metric of its prompts.
+        """
+        if by_pair:
+            lines = tidy(self.values)
+            lines["clean"] = self.behaviour.clean[lines["pair"]]
+            lines["corrupted"] = self.behaviour.corrupted[lines["pair"]]
+            return lines
+        lines = tidy(self.values.mean("pair"))
+        lines["normalized"] = self.normalized.to_numpy().ravel()
+        lines["effect"] = self.effects.to_numpy().ravel()
+        control = self.control_effects
+        if control is not None:
+            lines["control_low"] = control.min("draw").to_numpy().ravel()
+            lines["control_high"] = control.max("draw").to_numpy().ravel()
+        return lines
+
+    def best(self, k: int = 10) -> pd.DataFrame:
+        """Return the `k` lines of `frame` with the largest effects, in either direction."""
+        frame = self.frame()
+        order = np.argsort(-np.abs(frame["effect"].to_numpy()), kind="stable")
+        return frame.iloc[order[: max(k, 0)]].reset_index(drop=True)
+
+    def named(self) -> pd.DataFrame:
+        """Return the heads that stand out: those lines of `best` that lie beyond 1.5 interquartile ranges of all heads (Tukey's fences), and beyond every control.
+
+        Raises
+        ------
+        ValueError
+            When no heads were patched.
+        """
+        if self._axis != "head":
+            raise ValueError("got a grid over tokens to name heads in; wanted one over heads: sites='z'.")
+        frame = self.best(self.values[0].size)
+        effect = frame["effect"]
+        first, third = effect.quantile([0.25, 0.75])
+        reach = max(1.5 * (third - first), _LEAST)
+        low, high = first - reach, third + reach
+        control = self.control_effects
+        if control is not None:
+            low, high = min(low, float(control.min())), max(high, float(control.max()))
+        return frame[(effect < low) | (effect > high)].reset_index(drop=True)
+
+    def chart(self) -> alt.Chart | alt.VConcatChart:
+        """Return effects as heat maps, one for each component: layers run down, tokens or heads to the right."""
+        from nbinterp.charts.patching import patching_chart
+
+        what = "comes back" if self.direction == "denoising" else "is lost"
+        return patching_chart(
+            self.frame(),
+            self._axis,
+            title=f"what {what}",
+            subtitle=f"share of {self.metric}, {self.direction}, {self.model.name}: {self._prompts}",
+        )
+
+    @property
+    def _prompts(self) -> str:
+        pairs = self.behaviour.pairs
+        more = f" and {len(pairs) - 1} more pairs" if len(pairs) > 1 else ""
+        return f"{_short(pairs[0].clean)} against {_short(pairs[0].corrupted)}{more}"
+
+    def __repr__(self) -> str:
+        sizes = f"{self.values.sizes['layer']} layers × {self.values.sizes[self._axis]} {self._axis}s"
+        components = ", ".join(map(str, self.values["component"].to_numpy()))
+        lines = [
+            f"Patching ({self.direction}) of {components} over {sizes} on {self.model}",
+            f"  {self._prompts}",
+            f"  {self.metric}: {self.clean:.3g} clean, {self.corrupted:.3g} corrupted",
+            *(f"  ! {reason}" for reason in self.behaviour.reasons),
+        ]
+        try:
+            effects = self.effects
+        except ValueError as error:
+            return "\n".join([*lines, f"  ! {error}"])
+        tell = _told_heads if self._axis == "head" else _told_tokens
+        for component in effects["component"].to_numpy():
+            lines += [f"  {component}: {text}" for text in tell(self, effects.sel(component=component))]
+        return "\n".join(lines)
+
+
+def activation_patching(
+    model: Model,
+    clean: object,
+    corrupted: object,
+    *,
+    metric: Metrics,
+    sites: str | Sequence[str] = "resid_post",
+    layers: Iterable[int] | None = None,
+    tokens: Tokens = "all",
+    direction: Direction = "denoising",
+    control: int = 0,
+    seed: int = 0,
+    gate: Gate = "warn",
+    progress: bool = False,
+    cancel: Callable[[], bool] = lambda: False,
+) -> Patching:
+    """Replace one activation at a time by what another prompt has there, and see how far the answer follows.
+
+    Components of the residual stream are patched layer by layer and token by token; those made of heads layer by layer and
+    head by head, at all chosen tokens together. All of it runs in as few passes as the memory bound allows, each patched run
+    only from the block and token on that it changes.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    clean, corrupted : str, Chat, or sequence of them
+        Prompts that show the behaviour, and as many that differ in what the answer depends on: token over token.
+    metric : Metric, callable, or list of them
+        One for all pairs, or one a pair; large where the model answers as it should. `kl_divergence`, and a function of your
+        own, compare with the *clean* run, whichever run is patched.
+    sites : str or sequence of str
+        Components, such as ``"resid_post"``, ``"attn_out"`` or ``"mlp_out"``; or of heads: ``"z"``, ``"q"``, ``"k"``, ``"v"``, ``"pattern"``.
+    layers : iterable of int, optional
+        Which layers; all by default.
+    tokens : as in interventions, or mapping of str to that
+        Tokens of the clean prompt, each by itself; or groups by name, each patched as one, which need not lie at the same
+        positions in all pairs.
+    direction : {"denoising", "noising"}
+        Put clean activations into the corrupted run: what suffices for the answer; or corrupted ones into the clean run: what it
+        needs.
+    control : int
+        How many times each place is also moved in a random direction, as far as the patch moves it.
+    seed : int
+        Of the random directions.
+    gate : {"warn", "refuse", "ignore"}
+        What to do where the model does not show the behaviour, or the corrupted prompts do no worse.
+    progress, cancel
+        As for `Model.run`.
+
+    Returns
+    -------
+    Patching
+        The metric over the grid for each pair, normalised on demand, with its chart.
+
+    Raises
+    ------
+    ValueError, LookupError, TypeError
+        For anything that cannot be done, before the model runs: prompts of different token length first of all.
+    BehaviourMissing
+        With ``gate="refuse"``, where there is nothing to explain.
+
+    References
+    ----------
+    .. [1] Heimersheim & Nanda, "How to use and interpret activation patching", 2024. arXiv:2404.15255
+    .. [2] Zhang & Nanda, "Towards Best Practices of Activation Patching in Language Models", 2023. arXiv:2309.16042
+
+    Examples
+    --------
+    >>> nb.activation_patching(  # doctest: +SKIP
+    ...     model,
+    ...     "The capital of France is",
+    ...     "The capital of Italy is",
+    ...     metric=nb.logit_difference(" Paris", " Rome"),
+    ... )
+    """
+    check_gate(gate)
+    if direction not in ("denoising", "noising"):
+        raise ValueError(f"got direction={direction!r}; wanted 'denoising' or 'noising'.")
+    check_count(control, "control")
+    pairs = pairs_of(clean, corrupted, metric)
+    aligned = [align(pair, model.tokens) for pair in pairs]
+    components = components_of(sites, model.info)
+    chosen = layers_of(layers, model.info)
+    groups = [_groups(tokens, pair) for pair in aligned]
+    _check_groups(groups, aligned)
+    found = measured(model, pairs, progress=progress, cancel=cancel).require(gate)
+    asks = [
+        _Asking(model, pair, components, chosen, group, direction) for pair, group in zip(aligned, groups, strict=True)
+    ]
+    values = [ask.patched(progress, cancel) for ask in asks]
+    drawn = [[ask.randomly(seed + draw, progress, cancel) for ask in asks] for draw in range(control)]
+    labels = _labels(aligned, groups[0]) if not asks[0].heads else None
+    return Patching(
+        _grid([values], labels, found.pairs[0].metric).isel(draw=0, drop=True),
+        found,
+        direction,
+        _grid(drawn, labels, found.pairs[0].metric) if drawn else None,
+        seed,
+    )
+
+
+class _Asking:
+    """One pair's grid, as sweeps that are asked of a model."""
+
+    def __init__(
+        self,
+        model: Model,
+        pair: AlignedPair,
+        components: Sequence[str],
+        layers: Sequence[int],
+        groups: Mapping[int | str, tuple[int, ...]],
+        direction: Direction,
+    ) -> None:
+        self.model, self.groups = model, groups
+        self.heads = model.info.heads(Site(components[0], 0))
+        together = tuple(sorted({position for group in groups.values() for position in group}))
+        self.together = together
+        self.start, self.source = pair.pair.corrupted, pair.pair.clean
+        if direction == "noising":
+            self.start, self.source = self.source, self.start
+        self.clean = pair.pair.clean
+        self.metric = pair.pair.metric
+        self.axes: dict[str, Any] = {"component": components, "layer": layers}
+        self.axes |= {"head": range(self.heads)} if self.heads else {"token": list(groups)}
+
+    def patched(self, progress: bool, cancel: Callable[[], bool]) -> xr.DataArray:
+        """Return the metric with each place replaced by what the other prompt has there."""
+
+        def make(component: str, layer: int, head: int | None = None, token: int | str | None = None) -> Patch:
+            return Patch(Site(component, layer, head), source=self.source, tokens=self._positions(token))
+
+        return self._swept(make, progress, cancel)
+
+    def randomly(self, seed: int, progress: bool, cancel: Callable[[], bool]) -> xr.DataArray:
+        """Return the metric with each place moved as far, in a random direction."""
+        sites = [Site(component, layer) for component in self.axes["component"] for layer in self.axes["layer"]]
+        own, other = self.model.run([Experiment(prompt, read=sites) for prompt in (self.start, self.source)])
+        random = np.random.default_rng(seed)
+
+        def make(component: str, layer: int, head: int | None = None, token: int | str | None = None) -> Patch:
+            site, positions = Site(component, layer), self._positions(token)
+            here, there = (run.read(site)[list(positions)] for run in (own, other))
+            if head is not None:
+                here, there = here[:, head], there[:, head]
+            way = random.normal(size=here.shape)
+            way *= np.linalg.norm(there - here, axis=-1, keepdims=True) / np.linalg.norm(way, axis=-1, keepdims=True)
+            return Patch(Site(component, layer, head), source=here + way, tokens=positions)
+
+        return self._swept(make, progress, cancel)
+
+    def _positions(self, token: int | str | None) -> tuple[int, ...]:
+        return self.together if token is None else self.groups[token]
+
+    def _swept(self, make: Callable[..., Patch], progress: bool, cancel: Callable[[], bool]) -> xr.DataArray:
+        clean = self.model.run(Experiment(self.clean)).logits[0]
+        metric = against(self.metric, clean)
+        swept = self.model.sweep(self.start, make, metric=metric, progress=progress, cancel=cancel, **self.axes)
+        return swept.values
+
+
+def _grid(drawn: Sequence[Sequence[xr.DataArray]], labels: list[str] | None, metric: Metric) -> xr.DataArray:
+    """Return ``[draw, pair, component, layer, token or head]``; tokens are named by the first pair's."""
+    first = drawn[0][0]
+    data = np.array([[values.to_numpy() for values in pairs] for pairs in drawn])
+    data.flags.writeable = False
+    coords: dict[str, Any] = {str(name): first[name].to_numpy() for name in first.dims}
+    coords |= {"draw": np.arange(len(drawn)), "pair": np.arange(len(drawn[0]))}
+    if labels is not None:
+        coords["text"] = ("token", labels)
+    return xr.DataArray(data, coords, ("draw", "pair", *first.dims), "value", {"units": metric.unit})
+
+
+def tidy(values: xr.DataArray) -> pd.DataFrame:
+    """Return one line a value, the last axis running fastest."""
+    places = np.indices(values.shape).reshape(values.ndim, -1)
+    columns: dict[str, Any] = {}
+    for name, place in zip(map(str, values.dims), places, strict=True):
+        columns[name] = values[name].to_numpy()[place]
+        if name == "token":
+            columns["text"] = values["text"].to_numpy()[place]
+    return pd.DataFrame(columns | {"value": values.to_numpy().ravel()})
+
+
+def components_of(sites: object, info: ModelInfo) -> tuple[str, ...]:
+    """Return the components that were asked for, all over tokens or all over the same heads."""
+    given = (sites,) if isinstance(sites, str) else tuple(sites) if isinstance(sites, Iterable) else (sites,)
+    fit = [name for name in COMPONENTS if name not in UNLAYERED]
+    for name in given:
+        if name not in fit:
+            hint = f"sites={str(name).split('.', 1)[0]!r}, layers=[…]" if "." in str(name) else "sites='resid_post'"
+            raise ValueError(
+                f"got sites={name!r} to patch; wanted components that every layer has ({', '.join(fit)}): write {hint}."
+            )
+        info.check(Site(str(name), 0))
+    if not given or len(set(given)) < len(given):
+        raise ValueError(f"got sites={list(given)}; wanted at least one component, each once.")
+    heads = {name: info.heads(Site(str(name), 0)) for name in given}
+    if len(set(heads.values())) > 1:
+        counts = ", ".join(f"{name} {n or 'no'} heads" for name, n in heads.items())
+        raise ValueError(f"got sites that make no common grid ({counts}); ask for them one after the other.")
+    return tuple(map(str, given))
+
+
+def layers_of(layers: Iterable[int] | None, info: ModelInfo) -> list[int]:
+    """Return the layers that were asked for, all by default; ValueError for what is no layer, or twice there."""
+    chosen = list(range(info.n_layers) if layers is None else layers)
+    wrong = [
+        n for n in chosen if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 0 <= n < info.n_layers
+    ]
+    if wrong or not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(
+            f"got layers={chosen}; wanted each once, from 0 to {info.n_layers - 1}, for example layers=range({info.n_layers})."
+        )
+    return [int(n) for n in chosen]
+
+
+def _groups(tokens: Tokens, pair: AlignedPair) -> dict[int | str, tuple[int, ...]]:
+    """Return the positions of each column of the grid, in one pair."""
+    if isinstance(tokens, Mapping) and not tokens:
+        raise ValueError("got tokens={}; wanted at least one group, for example {'subject': ' France'}.")
+    if isinstance(tokens, Mapping):
+        return {str(name): select_tokens(chosen).resolve(pair.clean) for name, chosen in tokens.items()}
+    return {position: (position,) for position in select_tokens(tokens).resolve(pair.clean)}
+
+
+def _check_groups(groups: Sequence[Mapping[int | str, object]], pairs: Sequence[AlignedPair]) -> None:
+    """Refuse columns that do not mean the same in all pairs."""
+    n = {len(pair) for pair in pairs}
+    by_position = any(isinstance(name, int) for name in groups[0])
+    if (by_position and len(n) > 1) or any(list(group) != list(groups[0]) for group in groups):
+        raise ValueError(
+            f"got pairs of {min(n)} to {max(n)} tokens, whose positions do not mean the same; wanted pairs of equal length, or "
+            "groups of tokens by name: tokens={'subject': …, 'last': -1}."
+        )
+
+
+def _labels(pairs: Sequence[AlignedPair], groups: Mapping[int | str, tuple[int, ...]]) -> list[str]:
+    """Return what stands at each column: the first pair's tokens, both where they differ; or the group's name."""
+    first = pairs[0]
+    ours, theirs = first.clean.tokens, first.corrupted.tokens
+    return [
+        name
+        if isinstance(name, str)
+        else ours[name]
+        if ours[name] == theirs[name]
+        else f"{ours[name]}/{theirs[name].strip()}"
+        for name in groups
+    ]
+
+
+def check_count(value: object, name: str, least: int = 0) -> None:
+    """Raise ValueError for what is no whole number from `least` up."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"got {name}={value!r}; wanted how many times, a whole number from {least} up.")
+
+
+def check_window(window: object, info: ModelInfo) -> None:
+    """Raise ValueError for what is no number of layers."""
+    if isinstance(window, bool) or not isinstance(window, int) or not 1 <= window <= info.n_layers:
+        raise ValueError(f"got window={window!r}; wanted how many layers at a time, from 1 to {info.n_layers}.")
+
+
+def window_of(layer: int, window: int, info: ModelInfo) -> range:
+    """Return so many layers around one; at the ends of the model those that there are."""
+    first = layer - (window - 1) // 2
+    return range(max(first, 0), min(first + window, info.n_layers))
+
+
+def _short(prompt: Prompt) -> str:
+    text = repr(prompt) if isinstance(prompt, str) else str(prompt)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _told_tokens(patching: Patching, effects: xr.DataArray) -> list[str]:
+    """Say at which token each run of layers decides: ``effects [layer, token]``."""
+    table = np.nan_to_num(effects.to_numpy(), nan=-np.inf)
+    layers, texts = effects["layer"].to_numpy(), effects["text"].to_numpy()
+    top = table.argmax(axis=1)
+    did = "comes back" if patching.direction == "denoising" else "is lost"
+    if table.max() < 0.1:
+        return [f"at no single token {did} a tenth of it"]
+    starts = [0, *(np.flatnonzero(np.diff(top)) + 1), len(top)]
+    runs = [(first, stop, float(table[first:stop, top[first]].max())) for first, stop in itertools.pairwise(starts)]
+    longest = sorted((run for run in runs if run[2] >= 0.1), key=lambda run: (run[0] - run[1], -run[2]))
+    said = [
+        f"{_span(layers[first], layers[stop - 1])} at {str(texts[top[first]])!r} (up to {size:.2f})"
+        for first, stop, size in sorted(longest[:_NAMED])
+    ]
+    return [f"most {did} in {'; '.join(said)}"]
+
+
+def _told_heads(patching: Patching, effects: xr.DataArray) -> list[str]:
+    """Name the heads that stand out, with what the others do: ``effects [layer, head]``."""
+    component = str(effects["component"].to_numpy())
+    named = patching.named()
+    named = named[named["component"] == component]
+    others = tidy(effects).set_index(["layer", "head"])["value"]
+    others = others.drop(list(zip(named["layer"], named["head"], strict=True)))
+    low, middle, high = others.quantile([0.025, 0.5, 0.975])
+    baseline = f"of the others a random one does {middle:+.3f} (95 % of them {low:+.3f} to {high:+.3f})"
+    control = patching.control_effects
+    if control is not None:
+        part = control.sel(component=component)
+        baseline += f", a random direction of the same length {float(part.min()):+.3f} to {float(part.max()):+.3f}"
+    if not len(named):
+        return [f"no head stands out; {baseline}"]
+    heads = [f"{line.layer}.{line.head} ({line.effect:+.2f})" for line in named.head(_NAMED).itertuples()]
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return [f"heads {', '.join(heads)}{more} stand out; {baseline}"]
+
+
+def _span(first: int, last: int) -> str:
+    return f"layer {first}" if first == last else f"layers {first} to {last}"
