@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from nbinterp.geometry.reducibility import reducibility as reducibility
     from nbinterp.geometry.significance import significance as significance
     from nbinterp.interventions import Ablate as Ablate
+    from nbinterp.interventions import Cut as Cut
     from nbinterp.interventions import Patch as Patch
     from nbinterp.interventions import Project as Project
     from nbinterp.interventions import Rotate as Rotate
@@ -50,6 +51,41 @@ if TYPE_CHECKING:
     from nbinterp.interventions import Steer as Steer
     from nbinterp.methods import SteerReport as SteerReport
     from nbinterp.methods import steer_report as steer_report
+    from nbinterp.methods.attention import Attention as Attention
+    from nbinterp.methods.attention import attention as attention
+    from nbinterp.methods.attribution import LogitAttribution as LogitAttribution
+    from nbinterp.methods.attribution import logit_attribution as logit_attribution
+    from nbinterp.methods.attribution_patching import AttributionPatching as AttributionPatching
+    from nbinterp.methods.attribution_patching import attribution_patching as attribution_patching
+    from nbinterp.methods.behaviour import Behaviour as Behaviour
+    from nbinterp.methods.behaviour import behaviour as behaviour
+    from nbinterp.methods.causal_tracing import CausalTrace as CausalTrace
+    from nbinterp.methods.causal_tracing import causal_tracing as causal_tracing
+    from nbinterp.methods.circuit_results import Circuit as Circuit
+    from nbinterp.methods.circuit_results import FaithfulnessCurve as FaithfulnessCurve
+    from nbinterp.methods.circuits import EdgeScores as EdgeScores
+    from nbinterp.methods.circuits import circuit as circuit
+    from nbinterp.methods.future_lens import FutureLens as FutureLens
+    from nbinterp.methods.future_lens import future_lens as future_lens
+    from nbinterp.methods.head_scores import HeadScores as HeadScores
+    from nbinterp.methods.head_scores import head_scores as head_scores
+    from nbinterp.methods.knock_out import KnockOut as KnockOut
+    from nbinterp.methods.knock_out import knock_out as knock_out
+    from nbinterp.methods.lenses import Lens as Lens
+    from nbinterp.methods.lenses import logit_lens as logit_lens
+    from nbinterp.methods.patching import Patching as Patching
+    from nbinterp.methods.patching import activation_patching as activation_patching
+    from nbinterp.methods.patchscopes import Patchscope as Patchscope
+    from nbinterp.methods.patchscopes import patchscope as patchscope
+    from nbinterp.methods.path_patching import Paths as Paths
+    from nbinterp.methods.path_patching import path_patching as path_patching
+    from nbinterp.methods.perplexity import Perplexity as Perplexity
+    from nbinterp.methods.perplexity import perplexity as perplexity
+    from nbinterp.methods.steering import steering_effect as steering_effect
+    from nbinterp.methods.steering_effect import SteeringEffect as SteeringEffect
+    from nbinterp.methods.steering_vectors import SteeringVectors as SteeringVectors
+    from nbinterp.methods.steering_vectors import steering_vectors as steering_vectors
+    from nbinterp.methods.tuned_lens import TunedLens as TunedLens
     from nbinterp.metrics import entropy as entropy
     from nbinterp.metrics import kl_divergence as kl_divergence
     from nbinterp.metrics import log_probability as log_probability
@@ -73,8 +109,12 @@ if TYPE_CHECKING:
     from nbinterp.tokens import Regex as Regex
     from nbinterp.tokens import Role as Role
     from nbinterp.widgets.atlas import Atlas as Atlas
+    from nbinterp.widgets.attention_view import AttentionView as AttentionView
     from nbinterp.widgets.chart import Chart as Chart
+    from nbinterp.widgets.circuit_graph import CircuitGraph as CircuitGraph
     from nbinterp.widgets.dial import Dial as Dial
+    from nbinterp.widgets.lens_grid import LensGrid as LensGrid
+    from nbinterp.widgets.patch_grid import PatchGrid as PatchGrid
     from nbinterp.widgets.playground import Playground as Playground
     from nbinterp.widgets.scatter import Scatter as Scatter
     from nbinterp.widgets.scatter import scatter as scatter
@@ -119,8 +159,27 @@ _HOMES = {
         "toroidal_coordinates",
         "umap",
     ),
-    "interventions": ("Ablate", "Patch", "Project", "Rotate", "Scale", "Steer"),
+    "interventions": ("Ablate", "Cut", "Patch", "Project", "Rotate", "Scale", "Steer"),
     "methods": ("SteerReport", "steer_report"),
+    "methods.attention": ("Attention", "attention"),
+    "methods.attribution_patching": ("AttributionPatching", "attribution_patching"),
+    "methods.behaviour": ("Behaviour", "behaviour"),
+    "methods.causal_tracing": ("CausalTrace", "causal_tracing"),
+    "methods.circuit_results": ("Circuit", "FaithfulnessCurve"),
+    "methods.circuits": ("EdgeScores", "circuit"),
+    "methods.head_scores": ("HeadScores", "head_scores"),
+    "methods.knock_out": ("KnockOut", "knock_out"),
+    "methods.lenses": ("Lens", "logit_lens"),
+    "methods.patching": ("Patching", "activation_patching"),
+    "methods.path_patching": ("Paths", "path_patching"),
+    "methods.perplexity": ("Perplexity", "perplexity"),
+    "methods.steering": ("steering_effect",),
+    "methods.steering_effect": ("SteeringEffect",),
+    "methods.steering_vectors": ("SteeringVectors", "steering_vectors"),
+    "methods.attribution": ("LogitAttribution", "logit_attribution"),
+    "methods.tuned_lens": ("TunedLens",),
+    "methods.patchscopes": ("Patchscope", "patchscope"),
+    "methods.future_lens": ("FutureLens", "future_lens"),
     "metrics": ("entropy", "kl_divergence", "log_probability", "logit", "logit_difference", "probability", "rank"),
     "model": ("CollectionStopped", "GenerationStopped", "Model"),
     "results": ("Result",),
@@ -130,8 +189,12 @@ _HOMES = {
     "tokens": ("Match", "Regex", "Role"),
     "spaces": ("Activations", "Basis", "Direction", "Loop", "Plane"),
     "widgets.atlas": ("Atlas",),
+    "widgets.attention_view": ("AttentionView",),
     "widgets.chart": ("Chart",),
+    "widgets.circuit_graph": ("CircuitGraph",),
     "widgets.dial": ("Dial",),
+    "widgets.lens_grid": ("LensGrid",),
+    "widgets.patch_grid": ("PatchGrid",),
     "widgets.playground": ("Playground",),
     "widgets.scatter": ("Scatter", "scatter"),
     "widgets.selection": ("Selection", "link"),

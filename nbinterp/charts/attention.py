@@ -75,7 +75,7 @@ def scores_chart(frame: pd.DataFrame, *, title: str = "", subtitle: str = "") ->
         Above the charts.
     """
     charts = [
-        grid_chart(part, "layer", "head", "score", base=0.0, title=f"{title}: {kind}", subtitle=subtitle)
+        grid_chart(part, "layer", "head", "score", base=0.0, rising=True, title=f"{title}: {kind}", subtitle=subtitle)
         for kind, part in frame.groupby("kind", sort=False)
     ]
     return charts[0] if len(charts) == 1 else together([charts])

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def patching_chart(
     frame: pd.DataFrame, axis: str, *, title: str = "", subtitle: str = "", unit: str = "1 = all of it"
-) -> alt.Chart | alt.VConcatChart:
-    """Return the effects of patches as heat maps, one for each component.
+) -> alt.Chart:
+    """Return the effects of patches as heat maps, one for each component, the last layer on top.
 
     Parameters
     ----------
@@ -41,20 +41,19 @@ def patching_chart(
             for token, text in zip(shown["token"], shown["text"], strict=True)
         ]
         shown = shown.assign(token=named)
-    charts = [
-        grid_chart(
-            part,
-            "layer",
-            axis,
-            "effect",
-            base=0.0,
-            unit=unit,
-            title=f"{component}: {title}",
-            subtitle=subtitle,
-        )
-        for component, part in shown.groupby("component", sort=False)
-    ]
-    return charts[0] if len(charts) == 1 else together([[chart] for chart in charts])
+    several = shown["component"].nunique() > 1
+    return grid_chart(
+        shown,
+        "layer",
+        axis,
+        "effect",
+        base=0.0,
+        unit=unit,
+        title=title if several else f"{title}: {shown['component'].iloc[0]}",
+        subtitle=subtitle,
+        rising=True,
+        panels="component" if several else "",
+    )
 
 
 def knock_out_chart(
@@ -75,7 +74,7 @@ def knock_out_chart(
     for edges, part in frame.groupby("edges", sort=False):
         text = {"unit": unit, "title": f"{edges}: {title}", "subtitle": subtitle}
         if axis == "head":
-            charts.append(grid_chart(part, "layer", "head", "change", base=0.0, **text))
+            charts.append(grid_chart(part, "layer", "head", "change", base=0.0, rising=True, **text))
         else:
             control = (part["control_low"] + part["control_high"]) / 2
             shown = part.assign(control=control) if control.notna().any() else part

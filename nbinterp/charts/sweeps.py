@@ -19,6 +19,7 @@ _LOW, _MIDDLE, _HIGH = OKABE_ITO[0], "#EEEEEE", OKABE_ITO[3]
 _CELL = 24
 _WIDEST = 640
 _TALLEST = 480
+_BROADEST = 900
 
 
 def response_chart(
@@ -87,6 +88,8 @@ def grid_chart(
     unit: str = "",
     title: str = "",
     subtitle: str = "",
+    rising: bool = False,
+    panels: str = "",
 ) -> alt.Chart:
     """Return a metric over two axes as a heat map: pale where nothing changes, blue below and red above.
 
@@ -104,11 +107,24 @@ def grid_chart(
         Of the metric.
     title, subtitle : str
         Above the chart.
+    rising : bool
+        The axis that runs down begins at the bottom, as layers do.
+    panels : str
+        Column by which the lines are drawn apart, side by side with the same colours; below each other where they are wide.
     """
     down, right = frame[row].map(str), frame[column].map(str)
     downs, rights = list(dict.fromkeys(down)), list(dict.fromkeys(right))
+    if rising:
+        downs.reverse()
     values = frame[value].to_numpy(dtype=np.float64)
     data = pd.DataFrame({"row": down, "column": right, "value": values, "difference": values - base})
+    apart: dict[str, Any] = {}
+    if panels:
+        data["panel"] = frame[panels].map(str).to_numpy()
+        parts = list(dict.fromkeys(data["panel"]))
+        header = alt.Header(labelFontSize=12, labelFontWeight="bold")
+        channel = alt.Column if len(parts) * len(rights) * _CELL <= _BROADEST else alt.Row
+        apart = {channel.__name__.lower(): channel("panel:N", title=None, sort=parts, header=header)}
     changes = np.abs(values - base)[np.isfinite(values)]
     # where nothing changes at all, everything is the middle
     reach = float(changes.max(initial=0)) or 1.0
@@ -125,7 +141,9 @@ def grid_chart(
             ),
             alt.Y("row:O", title=row, sort=downs, axis=alt.Axis(labelOverlap=True, labelLimit=120)),
             alt.Color("value:Q", title=_titled(value, unit), scale=scale),
+            **apart,
             tooltip=[
+                *([alt.Tooltip("panel:N", title=panels)] if panels else []),
                 alt.Tooltip("row:N", title=row),
                 alt.Tooltip("column:N", title=column),
                 alt.Tooltip("value:Q", title=value, format=".4g"),
@@ -133,9 +151,10 @@ def grid_chart(
             ],
         )
         .properties(
-            width=min(max(_CELL * len(rights), 160), _WIDEST),
+            width=min(max(_CELL * len(rights), 80 if panels else 160), _WIDEST),
             height=min(max(_CELL * len(downs), 80), _TALLEST),
-            title=alt.TitleParams(text=title, subtitle=subtitle),
+            # beside a narrow grid there is room enough
+            title=alt.TitleParams(text=title, subtitle=subtitle, limit=_WIDEST),
         )
     )
     return themed(chart)

@@ -194,8 +194,8 @@ class Patching(Told):
             low, high = min(low, float(control.min())), max(high, float(control.max()))
         return frame[(effect < low) | (effect > high)].reset_index(drop=True)
 
-    def chart(self) -> alt.Chart | alt.VConcatChart:
-        """Return effects as heat maps, one for each component: layers run down, tokens or heads to the right."""
+    def chart(self) -> alt.Chart:
+        """Return effects as heat maps, one for each component: layers run up, tokens or heads to the right."""
         from nbinterp.charts.patching import patching_chart
 
         what = "comes back" if self.direction == "denoising" else "is lost"

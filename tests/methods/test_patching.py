@@ -199,9 +199,9 @@ def test_a_metric_of_a_wrong_shape_is_refused(model):
 def test_the_chart_shows_both_tokens_where_they_differ(model):
     found = activation_patching(model, CLEAN, ANSWER, metric=METRIC, sites=["resid_post", "attn_out"])
     spec = found.chart().to_dict()
-    drawn = list(spec["datasets"].values())
-    assert [len(rows) for rows in drawn] == [16, 16]
-    assert {row["column"] for row in drawn[0]} >= {"3:  fi/la", "7:  bi"}
+    (drawn,) = spec["datasets"].values()
+    assert pd.DataFrame(drawn)["panel"].value_counts().to_dict() == {"resid_post": 16, "attn_out": 16}
+    assert {row["column"] for row in drawn} >= {"3:  fi/la", "7:  bi"}
     shown = found._repr_html_()
     assert "Patching (denoising)" in shown
 
