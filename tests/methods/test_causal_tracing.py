@@ -35,7 +35,8 @@ def test_states_on_the_way_bring_all_of_the_answer_back_and_no_others(found):
     assert "attn_out: layer 1 at ' bi' bring back most" in repr(found)
     best = found.best(1).iloc[0]
     assert best["low"] < best["effect"] < best["high"]
-    assert len(found.chart().to_dict()["vconcat"]) == 3
+    (drawn,) = found.chart().to_dict()["datasets"].values()
+    assert {row["panel"] for row in drawn} == set(found.window)
 
 
 def test_it_is_what_full_runs_with_noise_give(tokenizer):
