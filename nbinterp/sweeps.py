@@ -249,7 +249,11 @@ class Sweep:
                 f"got a sweep over {len(self.axes)} axes ({', '.join(self.axes)}) to draw; wanted one or two: sweep fewer, "
                 "or draw a part of sweep.frame() yourself."
             )
-        text = {"unit": self.unit, "title": str(self.metric), "subtitle": f"{self.model.name}: {self._prompt}"}
+        text: dict[str, Any] = {
+            "unit": self.unit,
+            "title": str(self.metric),
+            "subtitle": f"{self.model.name}: {self._prompt}",
+        }
         if len(self.axes) == 1:
             return response_chart(self.frame(), self.axes[0], self.column, base=self.base, **text)
         down, right = self.axes
