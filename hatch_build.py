@@ -24,7 +24,10 @@ SOURCES = (
     "src",
 )
 BUILT = (
-    *(f"nbinterp/static/{name}.js" for name in ("atlas", "chart", "dial", "page", "playground", "scatter")),
+    *(
+        f"nbinterp/static/{name}.js"
+        for name in ("atlas", "attention", "chart", "circuit", "dial", "grid", "page", "playground", "scatter")
+    ),
     "nbinterp/labextension/package.json",
 )
 STAMP = "nbinterp/static/sources.sha256"
