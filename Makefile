@@ -54,6 +54,7 @@ $(VENV)/.venv:
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.venv $(SOURCES)
+	@[ -e $@ ] || echo "Installing PyTorch, JupyterLab and nbinterp into $(VENV): 2 to 4 GB on disk, 5 to 15 minutes, most of them without a word."
 	$(PIP) install -q -c $(CONSTRAINTS) $(INDEX) -e .
 	@touch $@
 

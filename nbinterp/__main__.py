@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 DEMO = "smollm2-135m"
 TUTORIAL = Path("notebooks/01_the_circle_of_months.ipynb")
+# defaults that the user's own settings replace: a fresh JupyterLab asks for news over the tutorial, and looks for updates
+SETTINGS = Path(__file__).parent / "lab"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +68,10 @@ def _lab(rest: Sequence[str]) -> int:
     tutorial = [f"--LabApp.default_url=/lab/tree/{TUTORIAL.as_posix()}"] if TUTORIAL.is_file() and not chosen else []
     # in a container one is often root; JupyterLab refuses that unless told, and listens to this machine only
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with subprocess.Popen([sys.executable, "-m", "jupyterlab", *root, *tutorial, *rest]) as lab:  # noqa: S603
+    folders = [str(SETTINGS), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
+    command = [sys.executable, "-m", "jupyterlab", *root, *tutorial, *rest]
+    environment = {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(folders)}
+    with subprocess.Popen(command, env=environment) as lab:  # noqa: S603
         while True:
             try:
                 return lab.wait()

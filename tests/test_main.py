@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from jupyter_core.paths import jupyter_config_path
+from jupyter_server.services.config.manager import ConfigManager
 
 from nbinterp import __main__ as cli
 from nbinterp import __version__
@@ -88,8 +90,8 @@ def test_expected_problems_have_no_traceback(monkeypatch, capsys, error, code, t
 class Lab:
     """Stands in for the JupyterLab process: notes how it was called, is interrupted once, ends with 3."""
 
-    def __init__(self, command):
-        Lab.command = command
+    def __init__(self, command, env):
+        Lab.command, Lab.environment = command, env
         self.interrupted = False
 
     def __enter__(self):
@@ -123,6 +125,15 @@ class TestLab:
         monkeypatch.setattr(os, "geteuid", lambda: 0)
         cli.main(["lab", "--no-browser"])
         assert lab.command[3:] == ["--allow-root", "--no-browser"]
+
+    def test_asks_for_no_news_and_keeps_the_users_folders(self, lab, monkeypatch):
+        monkeypatch.setenv("JUPYTER_CONFIG_PATH", "/mine")
+        cli.main(["lab"])
+        monkeypatch.setenv("JUPYTER_CONFIG_PATH", lab.environment["JUPYTER_CONFIG_PATH"])
+        assert "/mine" in jupyter_config_path()
+        # as JupyterLab reads the defaults of its settings
+        settings = ConfigManager(config_dir_name="labconfig").get("default_setting_overrides")
+        assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
 
     def test_opens_the_tutorial_where_it_is(self, lab, tmp_path):
         tutorial = tmp_path / cli.TUTORIAL

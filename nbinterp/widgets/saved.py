@@ -135,10 +135,12 @@ def page(
 def _figure(chart: AltairChart, text: str, frame: pd.DataFrame | None) -> str:
     """Return the picture as HTML; one that cannot be drawn is its text."""
     try:
-        address = "data:image/png;base64," + base64.b64encode(draw_png(chart.to_dict(), scale=_SAVED_SCALE)).decode(
-            "ascii"
-        )
-        shown = f'<img src="{address}" alt="{html.escape(text)}" style="max-width:100%;height:auto">'
+        png = draw_png(chart.to_dict(), scale=_SAVED_SCALE)
+        address = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+        # as wide as the chart: shown pixel for pixel its type would be larger than the notebook's
+        width = round(int.from_bytes(png[16:20], "big") / _SAVED_SCALE)
+        style = "max-width:100%;height:auto"
+        shown = f'<img src="{address}" alt="{html.escape(text)}" width="{width}" style="{style}">'
     except ValueError:
         shown = f"<p>{html.escape(text)}</p>"
     numbers = ""

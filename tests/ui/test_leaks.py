@@ -17,8 +17,12 @@ import ipywidgets, numpy as np, pandas as pd, altair as alt
 from IPython.display import HTML, display
 import nbinterp as nb
 from nbinterp.anatomy import ModelInfo
+import nbinterp.widgets.saved
 from tests.ui.test_views import TOY
 from tests.ui.test_widgets import DIAL
+
+# pictures take most of the time, and hold on to nothing in the page
+nbinterp.widgets.saved.draw_png = lambda spec, scale=1: b""
 
 exec(DIAL)
 exec(TOY)
@@ -27,7 +31,14 @@ rng = np.random.default_rng(0)
 frame = pd.DataFrame({"x": rng.normal(size=300), "y": rng.normal(size=300), "label": list("abc") * 100, "row": range(300)})
 info = ModelInfo("planted", "0", "none", n_layers=4, d_model=8, n_vocab=10, blocks="blocks")
 cloud = nb.Cloud.from_arrays({"resid_post.1": rng.normal(size=(60, 8))}, pd.DataFrame({"label": list("ab") * 30}), info)
+lens = nb.logit_lens(model, "The capital of France is")
+patterns = nb.attention(model, "The capital of France is")
+pair = "The capital of France is", "The capital of Italy is"
+edges = nb.circuit(model, *pair, metric=nb.logit_difference(" Paris", " Rome"), method="EAP", gate="ignore")
 makers = {
+    "lens": lambda: nb.LensGrid(lens),
+    "attention": lambda: nb.AttentionView(patterns, head=(0, 0)),
+    "circuit": lambda: nb.CircuitGraph(edges),
     "scatter": lambda: nb.Scatter(frame, "x", "y", color="label"),
     "chart": lambda: nb.Chart(alt.Chart(frame).mark_circle().encode(x="x:Q", y="y:Q"), rows="row"),
     "dial": StubDial,

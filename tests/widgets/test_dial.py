@@ -1,6 +1,7 @@
 """The dial's Python side, on small random models: what it answers is what the model says."""
 
 import asyncio
+import base64
 import re
 
 import numpy as np
@@ -133,9 +134,10 @@ def test_what_stays_in_a_saved_notebook(dial):
         "Dial: in 'This month it is March, so next month it will be' the token ' March' is turned to March "
         "on the circle of month in resid_post.1 of toy."
     )
-    assert re.search(
-        r'<img src="data:image/png;base64,[A-Za-z0-9+/=]{10000,}" alt="Dial: in &#x27;This', data["text/html"]
-    )
+    pattern = r'<img src="data:image/png;base64,([A-Za-z0-9+/=]{10000,})" alt="Dial: in &#x27;This[^"]*" width="(\d+)"'
+    found = re.search(pattern, data["text/html"])
+    # drawn finer than it is shown, so that its type is no larger than the notebook's
+    assert int(found[2]) == round(int.from_bytes(base64.b64decode(found[1])[16:20], "big") / 1.5)
     assert "<table" in data["text/html"]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from nbinterp.clouds import Cloud
 from nbinterp.widgets.atlas.again import Moved, Recollection, check, collect_again, movement
+from nbinterp.widgets.cells import this_cell
 from nbinterp.widgets.protocol import Again, AtlasView, Task
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Steering:
         self._on_playground = on_playground
         self._on_collected = on_collected
         self._waiting: list[tuple[Made, object, list[str]]] = []
+        self._in_cell = this_cell()
         # one cannot overtake the other
         self._channels = [] if model is None else [model.live(on_error), model.live(on_error)]
 
@@ -200,7 +202,9 @@ class Steering:
         # a notebook that only looks needs no playground
         from nbinterp.widgets.playground import Playground
 
-        return Playground(self._asked, self._prompt_for(made), track=track)
+        # it ends with the atlas
+        with self._in_cell():
+            return Playground(self._asked, self._prompt_for(made), track=track)
 
     def _prompt_for(self, made: Made) -> str:
         texts = self._rows.table["text"]

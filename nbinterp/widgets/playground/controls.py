@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from nbinterp.prompts import TokenizedPrompt
+
 
 @frozen
 class Control(Intervention):
@@ -45,7 +47,13 @@ class Control(Intervention):
 
     def operation(self) -> Operation:
         """Return the push."""
-        parts = [act.operation() for act in self.acts]
+        return self._push([act.operation() for act in self.acts])
+
+    def operation_in(self, prompt: TokenizedPrompt) -> Operation:
+        """Return the push in one prompt."""
+        return self._push([act.operation_in(prompt) for act in self.acts])
+
+    def _push(self, parts: Sequence[Operation]) -> Operation:
         axes = [_axes(act) for act in self.acts]
         arrays: dict[str, Floats] = {}
         for i, (part, basis) in enumerate(zip(parts, axes, strict=True)):

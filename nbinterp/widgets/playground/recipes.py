@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 from attrs import evolve, field, frozen
 
-from nbinterp.interventions import Ablate, Patch, Project, Rotate, Scale, Steer
+from nbinterp.interventions import Ablate, Cut, Patch, Project, Rotate, Scale, Steer
 from nbinterp.sites import COMPONENTS, UNLAYERED, Site
 from nbinterp.spaces import Activations, Basis, Direction, Floats, Loop, Plane, Subspace
 from nbinterp.widgets.playground import keeping, ranges
@@ -395,7 +395,7 @@ class Library:
 
     def _components(self, template: Intervention, value: Subspace | None) -> list[str]:
         """Return the components where an intervention of this kind can act, the likeliest first."""
-        if template.site.is_path:
+        if template.site.is_path or isinstance(template, Cut):
             return [template.site.component]
         found = []
         for component in components(self._model):
@@ -437,6 +437,8 @@ def _said(intervention: Intervention) -> str:
             return f" with {value._name}"
     if isinstance(intervention, Patch):
         return " from another experiment" if not isinstance(intervention.source, str) else " from another prompt"
+    if isinstance(intervention, Cut):
+        return f" off {write_tokens(intervention.keys)}"
     return ""
 
 

@@ -1,5 +1,10 @@
 """From a selection to the demo model: the direction on a playground's stack, and the cloud collected again under it."""
 
+import contextlib
+import sys
+from types import ModuleType
+
+import ipywidgets
 import numpy as np
 import pandas as pd
 import pytest
@@ -199,3 +204,31 @@ def test_a_later_layer_shows_what_the_model_makes_of_it(steered):
     assert "It acts at this very site" not in atlas.again["statement"]
     atlas.view = {"site": 0}
     atlas.wait()
+
+
+def test_where_only_a_running_cell_makes_widgets_the_playground_belongs_to_the_atlas_cell(model, cloud, monkeypatch):
+    class Marimo(ModuleType):
+        """What of marimo's runtime is asked: its present context, which is in a cell or in none."""
+
+        cell_id: str | None = "the cell of the atlas"
+
+        def safe_get_context(self):
+            return self
+
+        @contextlib.contextmanager
+        def with_cell_id(self, cell):
+            self.cell_id = cell
+            yield
+            self.cell_id = None
+
+    runtime, made = Marimo("marimo._runtime.context"), []
+    monkeypatch.setitem(sys.modules, runtime.__name__, runtime)
+    atlas = nb.Atlas(cloud, model, by="month")
+    runtime.cell_id = None
+    monkeypatch.setattr(
+        ipywidgets.Widget, "_widget_construction_callback", lambda widget: made.append((widget, runtime.cell_id))
+    )
+    playground = atlas.steer(atlas.make("direction", rows=cloud.table["month"].isin(MONTHS[3:]).to_numpy()))
+    assert [cell for widget, cell in made if widget is playground] == ["the cell of the atlas"]
+    assert runtime.cell_id is None
+    atlas.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import nbinterp as nb
@@ -104,10 +105,32 @@ def test_what_cannot_be_set_leaves_the_stack_as_it_was(playground, which, change
     assert (playground.setting, playground.answer, playground.recipes) == before
 
 
-@pytest.mark.parametrize("name", ["patch", "ablate to a mean", "turn", "scale a basis"])
+@pytest.mark.parametrize("name", ["patch", "ablate to a mean", "turn", "scale a basis", "cut"])
 def test_every_kind_can_be_set(toy, name):
     playground = Playground(toy, PROMPT, interventions=[ACTS[name]])
     playground.set(0, enabled=False)
     assert playground.experiment.active == ()
     playground.set(0, enabled=True)
     assert playground.experiment.interventions == (ACTS[name].bound(toy.info),)
+
+
+def test_edges_of_attention_are_cut_without_a_slider(toy):
+    cut = nb.Cut("pattern.2", tokens=-1, keys=" France")
+    playground = Playground(toy, PROMPT, interventions=[cut])
+    (act,) = playground.setting["acts"]
+    recipe = next(recipe for recipe in playground.recipes if recipe["id"] == act["recipe"])
+    assert (recipe["name"], recipe["components"], recipe["parameters"]) == ('Cut off " France"', ["pattern"], [])
+    np.testing.assert_allclose(playground.result.logits, toy.run(nb.Experiment(PROMPT, cut)).logits, atol=1e-5)
+    frame = playground.frame()
+    assert (frame["control"] != frame["changed"]).any()
+    playground.set(0, enabled=False)
+    untouched = playground.frame()
+    assert (untouched["control"] == untouched["base"]).all()
+    # at another layer, and in a prompt that has no such key
+    playground.set(0, enabled=True, site="pattern.1.0")
+    assert playground.experiment.interventions == (nb.Cut("pattern.1.0", tokens=-1, keys=" France").bound(toy.info),)
+    setting = playground.setting
+    playground.setting = {**setting, "prompt": "Where is Rome", "moment": setting["moment"] + 1}
+    playground._finish()
+    (moved,) = playground.answer["moved"]
+    assert "' France', which does not occur in the prompt" in moved["problem"]

@@ -41,6 +41,7 @@ ACTS = {
     "ablate a head": nb.Ablate("z.2.1"),
     "patch a head": nb.Patch("v.2.1", source="The capital of Italy is", tokens=-1),
     "steer a head": nb.Steer("z.2.1", direction=VECTOR[:8], scale=0.5),
+    "cut": nb.Cut("pattern.2.1", keys=" France"),
 }
 
 

@@ -80,8 +80,9 @@ export class Card {
     const site = html('span', { class: 'nbi-site-selects' }, this.component, this.layer, this.head);
     const place = html('span', { class: 'nbi-place' }, labelled('tokens', this.tokens), this.usePicked);
     this.where.append(site, place, labelled('steps', this.steps));
+    const words = html('div', { class: 'nbi-card-words' }, this.name, this.site);
     this.element.append(
-      html('div', { class: 'nbi-card-head' }, this.grip, this.on, this.name, this.site, this.tools),
+      html('div', { class: 'nbi-card-head' }, this.grip, this.on, words, this.tools),
       this.statement,
       this.where,
       this.texts.parent,
@@ -105,7 +106,7 @@ export class Card {
     const number = `${index + 1} of ${moment.setting.acts.length}`;
     if (this.name.dataset.title !== title) {
       this.name.dataset.title = title;
-      const kind = recipe === undefined || recipe.kind === title ? '' : ` ${visible(recipe.kind)}`;
+      const kind = recipe === undefined || title.startsWith(recipe.kind) ? '' : ` ${visible(recipe.kind)}`;
       this.name.replaceChildren(
         html('span', { class: 'nbi-card-title' }, visible(title)),
         html('span', { class: 'nbi-kind' }, kind)
