@@ -41,7 +41,7 @@ def patching_chart(
             for token, text in zip(shown["token"], shown["text"], strict=True)
         ]
         shown = shown.assign(token=named)
-    several = shown["component"].nunique() > 1
+    several = len(set(shown["component"])) > 1
     return grid_chart(
         shown,
         "layer",

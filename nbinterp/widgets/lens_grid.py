@@ -88,7 +88,7 @@ class Followed(Protocol):
 
 
 class LensGrid(Grid):
-    """What a lens reads: layers down, tokens to the right, in each cell the likeliest token there.
+    """What a lens reads: layers up, tokens to the right, in each cell the likeliest token there.
 
     Choose what colours it: the likeliest token's probability, that of a tracked token or its rank, entropy, the distance from the
     model's own answer. Of a lens under interventions base, changed and their difference can be shown. Click a cell to pick its
@@ -226,7 +226,7 @@ def _axes(spec: GridSpec) -> tuple[Any, ...]:
 
 
 def _spec(lens: Lens) -> GridSpec:
-    data = lens.data
+    data = _rising(lens)
     layers = [int(layer) for layer in data["layer"].to_numpy()]
     positions = [int(position) for position in data["token"].to_numpy()]
     base = data.sel(run="base")
@@ -250,6 +250,11 @@ def _spec(lens: Lens) -> GridSpec:
     )
 
 
+def _rising(lens: Lens) -> Any:
+    """Return a lens's numbers with the last layer first, which is drawn on top, as in its chart."""
+    return lens.data.isel(layer=slice(None, None, -1))
+
+
 def _quantity(id: str, name: str, unit: str, high: float, *, words: bool = False) -> Quantity:
     return Quantity(id=id, name=name, unit=unit, scale="sequential", low=0.0, high=high, words=words)
 
@@ -258,7 +263,7 @@ def _cells(lens: Lens, run: str, spec: GridSpec, only: str | None = None) -> lis
     """Return all quantities of a run, or `only` one of them; none of a run that was not read."""
     if run not in lens.runs:
         return []
-    data = lens.data.sel(run=run)
+    data = _rising(lens).sel(run=run)
     found = []
     for quantity in (one for one in spec["quantities"] if only in (None, one["id"])):
         name, _, text = quantity["id"].partition(" of ")

@@ -150,7 +150,7 @@ def _is_estimated(patching: Patched | Estimated) -> TypeGuard[Estimated]:
 
 
 def _effects(patching: Patched, axis: str | None) -> tuple[xr.DataArray, Shown]:
-    effects, raw = patching.effects, patching.values.mean("pair")
+    effects, raw = _rising(patching.effects), _rising(patching.values.mean("pair"))
     _require(axis, {str(effects.dims[-1])})
     what = "comes back" if patching.direction == "denoising" else "is lost"
     shown: Shown = []
@@ -177,8 +177,13 @@ def _estimates(patching: Estimated, axis: str | None) -> tuple[xr.DataArray, Sho
         end = max(reach(estimate), reach(true))
         for kind, values in (("estimate", estimate), ("true", true)):
             name = f"{component}: {kind} change of {patching.metric}"
-            shown.append((_quantity(f"{kind} of {component}", name, patching.unit, end), values.to_numpy()))
-    return patching.estimates[chosen[0]], shown
+            shown.append((_quantity(f"{kind} of {component}", name, patching.unit, end), _rising(values).to_numpy()))
+    return _rising(patching.estimates[chosen[0]]), shown
+
+
+def _rising(found: xr.DataArray) -> xr.DataArray:
+    """Return numbers with the last layer first, which is drawn on top, as in the chart."""
+    return found.isel(layer=slice(None, None, -1))
 
 
 def _require(axis: str | None, known: set[str]) -> None:

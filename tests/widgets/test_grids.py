@@ -40,6 +40,11 @@ def numbers(message, shape):
     return np.frombuffer(message["values"], "<f4").reshape(shape)
 
 
+def by_layer(message, shape):
+    """Return numbers with the first layer first; the page draws the last one on top."""
+    return numbers(message, shape)[::-1]
+
+
 def words(message, shape):
     codes = np.frombuffer(message["codes"], "<u4").reshape(shape)
     return np.array(message["words"], dtype=object)[codes]
@@ -66,16 +71,16 @@ def test_a_lens_is_shown_as_it_was_read_untouched_and_changed(toy, changed):
     for run, messages in (("base", grid.base), ("changed", grid.changed)):
         data = lens.data.sel(run=run)
         top = np.array(lens.vocabulary, dtype=object)[data["top"].to_numpy()[..., 0]]
-        assert words(named(messages, "top"), shape).tolist() == top.tolist()
+        assert words(named(messages, "top"), shape)[::-1].tolist() == top.tolist()
         for quantity, name in (("entropy", "entropy"), ("kl", "kl")):
-            np.testing.assert_array_equal(numbers(named(messages, quantity), shape), data[name].astype("f4"))
+            np.testing.assert_array_equal(by_layer(named(messages, quantity), shape), data[name].astype("f4"))
         for name in ("probability", "rank"):
-            found = numbers(named(messages, f"{name} of  Paris"), shape)
+            found = by_layer(named(messages, f"{name} of  Paris"), shape)
             np.testing.assert_allclose(found, data[name].sel(tracked=" Paris"), rtol=1e-6)
     assert (grid.run, grid.quantity) == ("difference", "top")
     rows, columns = grid.spec["rows"], grid.spec["columns"]
     # what goes into the first block is no layer that can be picked
-    assert (rows["labels"], rows["places"]) == (["in", "0", "1", "2", "3"], [-1, 0, 1, 2, 3])
+    assert (rows["labels"], rows["places"]) == (["3", "2", "1", "0", "in"], [3, 2, 1, 0, -1])
     assert (columns["labels"], columns["places"]) == (["The", " capital", " of", " France", " is"], [0, 1, 2, 3, 4])
     assert nb.LensGrid(logit_lens(toy, PROMPT)).changed == []
 
@@ -107,7 +112,7 @@ def test_a_lens_follows_a_playground_and_sends_the_untouched_run_once(toy):
         wanted = logit_lens(toy, play.experiment)
         shape = wanted.data.sizes["layer"], wanted.data.sizes["token"]
         run = wanted.runs[-1]
-        shown = numbers(named(grid.changed or grid.base, "kl"), shape)
+        shown = by_layer(named(grid.changed or grid.base, "kl"), shape)
         np.testing.assert_allclose(shown, wanted.data["kl"].sel(run=run), rtol=1e-5, atol=1e-5)
         return shown
 
@@ -144,7 +149,7 @@ def test_of_a_long_prompt_a_step_of_the_slider_sends_what_is_shown_alone(toy):
     grid.quantity = "kl"
     (shown,) = grid.changed
     wanted = grid.lens.data["kl"].sel(run="changed")
-    np.testing.assert_array_equal(numbers(shown, wanted.shape), wanted.astype("f4"))
+    np.testing.assert_array_equal(by_layer(shown, wanted.shape), wanted.astype("f4"))
     assert len(shown["values"]) == 5 * 160 * 4
     play.close()
 
@@ -172,14 +177,14 @@ def test_patching_is_shown_by_component_as_share_and_as_metric(patching):
     grid = nb.PatchGrid(patching)
     shape = 4, 5
     for component in ("resid_post", "mlp_out"):
-        effect = numbers(named(grid.base, f"effect of {component}"), shape)
+        effect = by_layer(named(grid.base, f"effect of {component}"), shape)
         np.testing.assert_allclose(effect, patching.effects.sel(component=component), rtol=1e-5, atol=1e-6)
-        metric = numbers(named(grid.base, f"metric of {component}"), shape)
+        metric = by_layer(named(grid.base, f"metric of {component}"), shape)
         np.testing.assert_allclose(metric, patching.values.sel(component=component, pair=0), rtol=1e-5, atol=1e-5)
     assert [one["scale"] for one in grid.spec["quantities"]] == ["diverging"] * 4
     # a scale is as long on both sides, and holds every number
     for one in grid.spec["quantities"]:
-        assert one["high"] == -one["low"] >= np.nanmax(np.abs(numbers(named(grid.base, one["id"]), shape))) - 1e-5
+        assert one["high"] == -one["low"] >= np.nanmax(np.abs(by_layer(named(grid.base, one["id"]), shape))) - 1e-5
     assert "France" in grid.spec["columns"]["labels"][3]
     assert grid.spec["columns"]["kind"] == "tokens"
     with pytest.raises(TypeError, match="got Experiment for a grid; wanted what patching gives"):
@@ -203,9 +208,9 @@ def test_estimates_are_shown_with_the_true_values_that_were_checked(toy):
     assert [one["id"] for one in grid.spec["quantities"]] == [
         f"{kind} of {component}" for component in ("resid_pre", "mlp_out") for kind in ("estimate", "true")
     ]
-    estimate = numbers(named(grid.base, "estimate of mlp_out"), (4, 5))
+    estimate = by_layer(named(grid.base, "estimate of mlp_out"), (4, 5))
     np.testing.assert_allclose(estimate, found.estimates["mlp_out"].mean("pair"), rtol=1e-5, atol=1e-6)
-    true = numbers(named(grid.base, "true of mlp_out"), (4, 5))
+    true = by_layer(named(grid.base, "true of mlp_out"), (4, 5))
     checks = found.checks[found.checks["component"] == "mlp_out"]
     assert 0 < (~np.isnan(true)).sum() == len(checks)
     for check in checks.itertuples():

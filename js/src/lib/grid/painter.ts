@@ -361,7 +361,9 @@ export class Painter {
     ctx.save();
     ctx.translate(3, Math.min(frame.height, yOf(frame, frame.nRows)));
     ctx.rotate(-Math.PI / 2);
-    ctx.fillText(`← ${rows.name}`, 0, 0);
+    // it is read upwards
+    const rising = (rows.places[0] ?? 0) > (rows.places[rows.labels.length - 1] ?? 0);
+    ctx.fillText(rising ? `${rows.name} →` : `← ${rows.name}`, 0, 0);
     ctx.restore();
   }
 }
