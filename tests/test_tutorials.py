@@ -365,11 +365,159 @@ ATLAS = [
     ),
 ]
 
+A_CIRCUIT = [
+    (
+        "At the harbour the model makes no mistake.",
+        "nb.behaviour(model, **questions(sentences['harbour'], names, 24)).accuracy == 1",
+    ),
+    (
+        "the right name does no better there than in the corrupted prompt",
+        "(lambda t: t['accuracy', 'first'] == 1 and t['margin', 'first'] < 0)(by_order(sentences['tent']))",
+    ),
+    (
+        "**23.3, 20.0, 17.4** and **29.1** bring back three to six tenths each, which makes more than the whole together;"
+        " 24.4 and 29.0 work *against* the answer",
+        "(lambda e: all(.3 < e[p] < .6 for p in [(23, 3), (20, 0), (17, 4), (29, 1)]) and sum(sorted(e)[-4:]) > 1.5"
+        " and e[24, 4] < -.2 and e[29, 0] < -.1)(heads.frame().set_index(['layer', 'head'])['effect'])",
+    ),
+    (
+        "**17.4** looks at the word *after* the first mention",
+        "(lambda t: t.loc['17.4', 'the word after'] > .8 and t.loc['20.0', 'second mention'] > .8 and t.loc['23.3', 'second mention'] > .6"
+        " and t.loc[['23.0', '23.7'], 'other name'].min() > .5 and t.loc[['5.6', '8.1'], 'first mention'].min() > .5)(looks.droplevel(0))",
+    ),
+    (
+        "23.3 writes *not this one*, 23.0 and 29.1 write *this one*, 24.4 and 29.0 take some of that back.",
+        "(lambda w: w.iloc[:, 0]['L23H3'] < -2 and w.iloc[:, 1][['L23H0', 'L29H1']].min() > 1 and w.iloc[:, 1][['L24H4', 'L29H0']].max() < -1"
+        " and w.loc['L20H0'].abs().max() < .25)(pd.DataFrame(written))",
+    ),
+    (
+        "with half to three quarters of their weight",
+        "scores['duplicate token'].head(2).between(.45, .6).all() and scores['induction'].tail(2).between(.7, .8).all()",
+    ),
+    (
+        "it finds one tenth of the effect: true is +5.6, estimated +0.5",
+        "'mlp_out.0 at ' Mary/Rose', estimated +0.49, true +5.55' in str(quick)",
+    ),
+    (
+        "**17.4 → 20.0** by its values; **20.0 → 23.0, 23.1, 23.2, 23.7** by their *queries*",
+        "{'L17H4→L20H0-2<v>', *(f'L20H0→L23H{h}<q>' for h in (0, 1, 2, 7)), 'L23H0→L24H4<q>'} <= set(picture.names)",
+    ),
+    (
+        "**it keeps 6 %.** 1,000 edges, 1.4 % of the model, keep two fifths; 8,000 edges, a ninth of the model, keep nine tenths.",
+        "(lambda f: abs(f[40] - .06) < .01 and abs(f[1000] - .4) < .03 and .9 <= f[8000] < .96 and f[16000] < f[8000])"
+        "(curve.frame().set_index('n_edges')['faithfulness'])",
+    ),
+    (
+        "Random circuits of the same size keep 2 % at most",
+        "curve.frame()['random_high'].max() < .025 and circuit.complement < .01 and circuit.random.max() < .01",
+    ),
+    (
+        "More than half of the edges are the same, where chance would give 13.",
+        "shared.sum() > .55 * max(sizes.values()) and round(by_chance) == 13",
+    ),
+    (
+        "The one from the fence does as well at the harbour as the harbour's own; the other way round it loses.",
+        "(lambda t: abs(t['fence']['harbour'] - t['harbour']['harbour']) < .05 and t['harbour']['fence'] < t['fence']['fence'] - .2)(tried)",
+    ),
+    ("And the chain? Is it in both?", "all(score.reindex(chain).gt(.05).all() for score in order.values())"),
+    (
+        "it takes three fifths of the difference away if the other place came twice there, and nothing if the same place did",
+        "(lambda m: all(.35 < m[w] / m['untouched'] < .42 for w in three[1:]) and m[three[0]] > .98 * m['untouched'])(by_20_0.mean())",
+    ),
+    (
+        "None of them.",
+        "len(others) == 8 and all(m['other names, other place'] > .97 * m['untouched'] for m in others.values())",
+    ),
+    (
+        "With the names four and seven tokens later it is nearly the same",
+        "(lambda a, b: [(b.index(w) - a.index(w)) for w in (' Tom', ' Ben')] == [4, 7])"
+        "(*(model.tokens(s.format('Tom', 'Ben', 'Eric')).texts for s in (sentences['harbour'], elsewhere['later'])))",
+    ),
+    (
+        "five answers in twelve turn over",
+        "(together['other names, other place'] < 0).sum() == 5 and abs(together.mean().iloc[-1] - .8) < .1",
+    ),
+    (
+        "*Jane* has lost nine tenths, and *Oliver* stands above her. Neither *Paul* nor *Emma*",
+        "(lambda p: p.loc[' Jane', 'changed'] < .12 * p.loc[' Jane', 'base'] and p.loc[' Oliver', 'changed'] > p.loc[' Jane', 'changed']"
+        " and not {' Paul', ' Emma'} & set(p.index[:5]))(play.frame().set_index('token'))",
+    ),
+]
+
+WHERE_DOES_IT_DECIDE = [
+    (
+        "Five tokens, 30 layers, 270 attention heads",
+        "(len(lens.prompt), model.info.n_layers, model.info.n_layers * model.info.n_heads) == (5, 30, 270)",
+    ),
+    (
+        "with a margin of 13 logits between the two",
+        "13 <= patching.behaviour.margin < 14 and patching.behaviour.is_there",
+    ),
+    ("Nothing to explain there", "not months.is_there and months.accuracy < .5"),
+    ("Rank 0 is the likeliest of 49,152 tokens.", "len(model.vocabulary) == 49_152"),
+    (
+        "*Paris* is nowhere until layer 22, comes up from layer 23 on, and is first only after the last layer",
+        "ranks.loc[:22, ' is'].min() > 1_000 and ranks.loc[23, ' is'] < 500 and ranks.loc[28, ' is'] > 0 == ranks.loc[29, ' is']",
+    ),
+    (
+        "among the first thousand only from layer 26 on",
+        "ranks.loc[:25, ' France'].min() > 1_000 > ranks.loc[26, ' France']",
+    ),
+    (
+        "Head 4 of layer 23 (*L23H4*) writes 3.0 of the 7.3 logits, MLP 24 another 1.8, and MLP 29 takes 2.1 away.",
+        "written['France'][['L23H4', 'MLP 24', 'MLP 29']].sub([3.0, 1.8, -2.1]).abs().max() < .05 and abs(written['France'].sum() - 7.3) < .05",
+    ),
+    ("MLP 24 writes *Paris* for Italy, too: 1.5 logits of it.", "abs(written['Italy']['MLP 24'] - 1.5) < .05"),
+    ("MLP 29 is against Paris in either case.", "(written.loc['MLP 29', ['France', 'Italy']] < -2).all()"),
+    ("150 places in three components, 450 runs", "patching.values.size == 450"),
+    (
+        "**Up to layer 22 the whole answer hangs on the\ntoken *France*, from layer 23 on it hangs on the last token.**",
+        "(lambda e: e.sel(token=3, layer=slice(0, 22)).min() > .9 and e.sel(token=4, layer=slice(23, 29)).min() > .9"
+        " and abs(e.sel(token=4, layer=slice(0, 22))).max() < .1)(patching.effects.sel(component='resid_post'))",
+    ),
+    (
+        "Only its output at the last token brings nearly all of it back by itself.",
+        "(lambda e: e.argmax() == 23 and e.max() > .95 and e.drop(23).abs().max() < .3)"
+        "(patching.frame().query(\"component == 'attn_out' and token == 4\").set_index('layer')['effect'])",
+    ),
+    ("One hundredth of the way", "abs(effects[24] - .01) < .005"),
+    ("MLP 0 at *France* brings everything back", "patching.effects.sel(component='mlp_out', layer=0, token=3) > .99"),
+    (
+        "**Head 23.4** alone brings back 93 %. Of the other heads a random one does nothing. The three next, 29.1, 29.0 and 23.3",
+        "(lambda n: n[['layer', 'head']].to_numpy().tolist() == [[23, 4], [29, 1], [29, 0], [23, 3]] and abs(n['effect'][0] - .93) < .006)(heads.named())"
+        " and heads.frame()['effect'].abs().median() < .005",
+    ),
+    (
+        "with nine tenths of its weight",
+        "abs(attention.pattern.sel(layer=23, head=4, query=4, key=3) - .9) < .02",
+    ),
+    (
+        "In head 23.4 this one edge is worth 5.8 of the 7.3 logits.",
+        "(lambda b: (b['layer'], b['head']) == (23, 4) and abs(b['change'] + 5.85) < .06)(cut.best(1).iloc[0])",
+    ),
+    (
+        "with 70 to 81 % on average; the next one does a fifth",
+        "table.loc[(23, 4)].between(.69, .82).all() and table.drop((23, 4)).abs().max().max() < .21 and (gates.loc['accuracy'] == 1).all()",
+    ),
+    (
+        "the head brings *Paris* into one that asks for a capital, as well as the French capital sentence does",
+        "(lambda a, b: a['token'].iloc[0] == b['token'].iloc[0] == ' Paris' and abs(a['changed'].iloc[0] - b['changed'].iloc[0]) < .02)"
+        "(carried(*swaps[0]), carried(clean, corrupted))",
+    ),
+    (
+        "it brings *French* into the one about languages",
+        "carried(*swaps[1])['token'].iloc[0] == ' French'",
+    ),
+    ("Where nothing was asked, in the third sentence, it carries less.", "carried(*swaps[2])['changed'].iloc[0] < .3"),
+]
+
 CLAIMS = {
     "01_the_circle_of_months.ipynb": CIRCLE_OF_MONTHS,
     "02_is_it_really_a_circle.ipynb": IS_IT_REALLY_A_CIRCLE,
     "03_playground.ipynb": PLAYGROUND,
     "04_atlas.ipynb": ATLAS,
+    "05_where_does_it_decide.ipynb": WHERE_DOES_IT_DECIDE,
+    "06_a_circuit.ipynb": A_CIRCUIT,
 }
 
 

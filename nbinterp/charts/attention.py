@@ -46,12 +46,14 @@ def pattern_chart(
     )
     scale = alt.Scale(domain=domain, range=colors, interpolate="lab")
     side = min(max(22 * len(texts), 120), 520)
+    # slanted names need their line's height and no more
+    crowded = side / len(texts) < 14
     chart = (
         alt.Chart(inline(rows))
         .mark_rect()
         .encode(
-            alt.X("key:O", sort=list(texts), axis=alt.Axis(labelAngle=-40, labelOverlap=True, labelLimit=100)),
-            alt.Y("query:O", sort=list(texts), axis=alt.Axis(labelOverlap=True, labelLimit=100)),
+            alt.X("key:O", sort=list(texts), axis=alt.Axis(labelAngle=-40, labelOverlap=crowded, labelLimit=100)),
+            alt.Y("query:O", sort=list(texts), axis=alt.Axis(labelOverlap=crowded, labelLimit=100)),
             alt.Color("value:Q", title=value, scale=scale),
             tooltip=[
                 alt.Tooltip("query:N", title="from"),

@@ -57,8 +57,8 @@ def lens_chart(
         dark = np.abs(values) > 0.6 * reach
     else:
         high = 1.0 if values.max(initial=0) <= 1 and quantity.startswith("p") else float(values.max(initial=0)) or 1.0
-        scale = alt.Scale(domain=[0, high], scheme="viridis")
-        dark = values < 0.6 * high
+        scale = alt.Scale(domain=[0, high], range=[_MIDDLE, _LOW], interpolate="lab")
+        dark = values > 0.6 * high
     data = pd.DataFrame(
         {
             "column": columns,
