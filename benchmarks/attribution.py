@@ -1,4 +1,4 @@
-"""Attribution patching against one bare pass forward and back, and edge attribution (EAP-IG) against its reference's hooks."""
+"""Attribution patching against one pass forward and back, with and without slopes of the weights; edge attribution (EAP-IG) against its reference's hooks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ Pair = tuple[str, str, "nb.metrics.Metric"]
 def rows(setting: Setting) -> Iterator[Row | Absent]:
     """Attribution patching at all sites, and all edges' scores."""
     subject = smollm2()
-    yield _patching(subject, setting)
+    yield _patching(subject, setting, weights=False)
+    yield _patching(subject, setting, weights=True)
     n = 8 if setting.quick else PAIRS
     work = f"{subject.name}: EAP-IG of all edges, {STEPS} steps, {n} pairs of 14 tokens"
     against = "the reference's hooks (Hanna et al.) on TransformerLens 3.9"
@@ -56,7 +57,7 @@ def ioi(turn: int, n: int) -> list[Pair]:
     return found
 
 
-def _patching(subject: Subject, setting: Setting) -> Row:
+def _patching(subject: Subject, setting: Setting, *, weights: bool) -> Row:
     results: dict[str, Any] = {}
 
     def ours(turn: int) -> None:
@@ -72,8 +73,14 @@ def _patching(subject: Subject, setting: Setting) -> Row:
         with torch.no_grad():
             start = subject.raw.get_input_embeddings()(subject.ids(corrupted))
         start.requires_grad_()
-        logits = subject.raw(inputs_embeds=start, use_cache=False, logits_to_keep=1).logits[0, -1]
-        (slope,) = torch.autograd.grad(logits[a] - logits[b], start)
+        subject.raw.requires_grad_(weights)
+        try:
+            logits = subject.raw(inputs_embeds=start, use_cache=False, logits_to_keep=1).logits[0, -1]
+            (logits[a] - logits[b]).backward()
+        finally:
+            subject.raw.zero_grad(set_to_none=True)
+            subject.raw.requires_grad_(False)
+        slope = start.grad
         results["theirs"] = lambda: (
             ((subject.raw.get_input_embeddings()(subject.ids(clean)) - start) * slope).sum(-1)[0].detach().numpy()
         )
@@ -82,12 +89,15 @@ def _patching(subject: Subject, setting: Setting) -> Row:
     return Row(
         f"{subject.name}: attribution patching of {len(SITES)} components at all {subject.n_layers} layers × 14 tokens, "
         "with the clean run that it needs",
-        "one bare pass forward and one back, weights left out",
+        "torch's own pass forward and loss.backward()"
+        + (", slopes of the weights with it" if weights else ", slopes of the weights left out"),
         1.5,
         "time",
         pairs,
         compare("estimates at the embeddings with it", results["ours"], results["theirs"]()),
-        ("two passes forward and one back are 1.5 where the way back takes as long as the way there",),
+        ()
+        if weights
+        else ("two passes forward and one back are 1.5 where the way back takes as long as the way there",),
     )
 
 
@@ -184,7 +194,7 @@ def reference(subject: Subject, oracle: Any, given: list[Pair]) -> np.ndarray:
 
 def _reference_batch(subject: Subject, oracle: Any, given: list[Pair], total: torch.Tensor) -> None:
     m, wiring = subject.model.info, subject.model.edges.wiring
-    clean, corrupted = (torch.cat([subject.ids(pair[side]) for pair in given]) for side in (0, 1))
+    clean, corrupted = (torch.cat([subject.ids(pair[:2][side]) for pair in given]) for side in (0, 1))
     answers = torch.tensor([pair[2].ids(subject.model.vocabulary) for pair in given])
     difference = torch.zeros(*clean.shape, len(wiring.nodes), m.d_model)
 

@@ -396,7 +396,8 @@ A_CIRCUIT = [
     ),
     (
         "it finds one tenth of the effect: true is +5.6, estimated +0.5",
-        "'mlp_out.0 at ' Mary/Rose', estimated +0.49, true +5.55' in str(quick)",
+        "(lambda b: b['component'] == 'mlp_out' and b['layer'] == 0 and abs(b['estimate_checked'] - .49) < .1"
+        " and abs(b['true'] - 5.55) < .1)(quick.best(1).iloc[0])",
     ),
     (
         "**17.4 → 20.0** by its values; **20.0 → 23.0, 23.1, 23.2, 23.7** by their *queries*",
@@ -431,7 +432,7 @@ A_CIRCUIT = [
     (
         "With the names four and seven tokens later it is nearly the same",
         "(lambda a, b: [(b.index(w) - a.index(w)) for w in (' Tom', ' Ben')] == [4, 7])"
-        "(*(model.tokens(s.format('Tom', 'Ben', 'Eric')).texts for s in (sentences['harbour'], elsewhere['later'])))",
+        "(*(model.tokens(s.format('Tom', 'Ben', 'Eric')).tokens for s in (sentences['harbour'], elsewhere['later'])))",
     ),
     (
         "five answers in twelve turn over",
@@ -440,7 +441,7 @@ A_CIRCUIT = [
     (
         "*Jane* has lost nine tenths, and *Oliver* stands above her. Neither *Paul* nor *Emma*",
         "(lambda p: p.loc[' Jane', 'changed'] < .12 * p.loc[' Jane', 'base'] and p.loc[' Oliver', 'changed'] > p.loc[' Jane', 'changed']"
-        " and not {' Paul', ' Emma'} & set(p.index[:5]))(play.frame().set_index('token'))",
+        " and ' Paul' not in p.index and p.loc[' Emma', 'changed'] < p.loc[' Emma', 'base'])(play.frame().set_index('token'))",
     ),
 ]
 
