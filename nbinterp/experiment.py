@@ -126,6 +126,11 @@ class Experiment:
         acts = (interventions,) if isinstance(interventions, Intervention) else tuple(interventions)
         for act in acts:
             _check_intervention(act)
+        if isinstance(read, Intervention):
+            raise TypeError(
+                f"got {type(read).__name__} as what to read; wanted sites: give several interventions as a list, "
+                "nb.Experiment(prompt, [first, second])."
+            )
         sites = (read,) if isinstance(read, str | Site) else tuple(read)
         if generation is not None and not isinstance(generation, Generation):
             raise TypeError(

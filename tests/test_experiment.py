@@ -236,6 +236,11 @@ def test_the_fingerprint_tells_experiments_apart():
             "got an experiment that no model has run; run it (run.experiment.to_code()) or bind it with experiment.on(model.info).",
         ),
         (
+            lambda: Experiment("a", Ablate("resid_post.1"), Ablate("resid_post.2")),
+            TypeError,
+            "got Ablate as what to read; wanted sites: give several interventions as a list, nb.Experiment(prompt, [first, second]).",
+        ),
+        (
             lambda: Experiment.from_json("{"),
             ValueError,
             "got text that is not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)); wanted what Experiment.to_json() wrote.",
