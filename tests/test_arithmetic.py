@@ -183,6 +183,7 @@ def test_the_dtype_stays(dtype):
         arithmetic.project_out(x, v, frame),
         arithmetic.turn_in_plane(x, v, frame, 0.5, None),
         arithmetic.move_along_loop(x, v, frame, frame, None, 0.5, None),
+        arithmetic.cut(x, torch.ones(D, dtype=dtype), True),
     ]
     assert len(results) == len(FUNCTIONS)
     assert {(result.dtype, result.shape) for result in results} == {(dtype, x.shape)}

@@ -62,7 +62,7 @@ class Executor:
         self.kept = KeptRuns(memory_bound)
         self._means: dict[Hashable, torch.Tensor] = {}
         self._parameters = tuple(module.parameters())
-        self._state = self._weights_state()
+        self._state = self.weights_state()
         self._weights = sum(p.nbytes for p in self._parameters)
 
     @property
@@ -70,13 +70,14 @@ class Executor:
         """Precision and device of the model's weights, and so of its activations."""
         return {"dtype": self._parameters[0].dtype, "device": self._parameters[0].device}
 
-    def _weights_state(self) -> int:
+    def weights_state(self) -> int:
+        """Return a number that is another one when weights were changed in place, or moved."""
         # a parameter counts the operations that changed it in place
         return hash(tuple((p._version, p.dtype, p.device) for p in self._parameters))
 
     def refresh(self) -> None:
         """Drop what is kept where the weights were changed, or moved, since."""
-        state = self._weights_state()
+        state = self.weights_state()
         if state != self._state:
             self._state = state
             self.forget()

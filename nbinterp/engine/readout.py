@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +52,19 @@ class Reading:
     log_probability: NDArray[np.float32]
     rank: NDArray[np.int64]
 
+    def with_(self, other: Reading, tokens: Sequence[int]) -> Reading:
+        """Return a copy that has at some tokens, by their place among its own, what another reading has at its own."""
+
+        def merged(name: str) -> NDArray[Any]:
+            # the axis of tokens comes last, except where several of the likeliest are named
+            axis = 1 if name.startswith("top") else -1
+            array = np.moveaxis(getattr(self, name).copy(), axis, 0)
+            array[list(tokens)] = np.moveaxis(getattr(other, name), axis, 0)
+            array.flags.writeable = False
+            return np.moveaxis(array, 0, axis)
+
+        return Reading(**{one.name: merged(one.name) for one in fields(self)})
+
 
 class Readout:
     """What a model does behind its blocks, from a state of the residual stream to logits.
@@ -78,6 +92,7 @@ class Readout:
         plain = type(head) is torch.nn.Linear and head.bias is None
         self._weight: torch.Tensor | None = head.weight if plain and head is not None else None
         self.cap: float | None = getattr(root.config.get_text_config(), "final_logit_softcapping", None)
+        self._kept: tuple[tuple[int, int, tuple[int, ...]], NDArray[Any], Reading] | None = None
         self._prove()
 
     @property
@@ -234,6 +249,7 @@ class Readout:
         *,
         top: int = 5,
         track: Sequence[int] = (),
+        keep: bool = False,
         cancel: Callable[[], bool] = lambda: False,
         advance: Callable[[int], object] = lambda rows: None,
     ) -> Reading:
@@ -247,6 +263,9 @@ class Readout:
             How many of the likeliest tokens to name.
         track : sequence of int
             Ids of tokens to follow.
+        keep : bool
+            Keep what was read, and give it again where the next that is kept is the same: an untouched run beside each step of a
+            slider.
         cancel : callable
             Asked before each product; True stops with KeyboardInterrupt.
         advance : callable
@@ -261,8 +280,25 @@ class Readout:
         ValueError
             When a state gives logits that are not finite.
         """
+        given, asked = np.asarray(states), (self._executor.weights_state(), top, tuple(track))
+        if keep and self._kept is not None and self._kept[0] == asked and np.array_equal(self._kept[1], given):
+            advance(math.prod(given.shape[:2]))
+            return self._kept[2]
+        reading = self._read(self._tensor(given), top, track, cancel, advance)
+        if keep:
+            self._kept = asked, given, reading
+        return reading
+
+    def _read(
+        self,
+        states: torch.Tensor,
+        top: int,
+        track: Sequence[int],
+        cancel: Callable[[], bool],
+        advance: Callable[[int], object],
+    ) -> Reading:
         # [token, layer, d_model]: a token's layers lie together, beside what its last one says
-        rows = self._tensor(states).transpose(0, 1).contiguous()
+        rows = states.transpose(0, 1).contiguous()
         n_tokens, n_layers, _ = rows.shape
         most = self._rows(top)
         found = _Found(n_layers, n_tokens, top, track, rows.device)

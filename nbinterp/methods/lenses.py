@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -322,13 +323,17 @@ def logit_lens(
     readout = model.readout
     result = model.run(replace(experiment, read=read), cancel=cancel)
     runs = ["base", "changed"] if experiment.active else ["base"]
+    ids = [piece.id for piece in pieces]
     rows = len(runs) * len(read) * len(positions)
-    readings = []
     with tqdm(total=rows, disable=not progress, leave=False, delay=1, file=sys.stdout, unit="state") as bar:
-        for run in runs:
-            states = _states(result, read, positions, run == "base", lens)
-            ids = [piece.id for piece in pieces]
-            readings.append(readout.read(states, top=top, track=ids, cancel=cancel, advance=bar.update))
+        ask = functools.partial(readout.read, top=top, track=ids, cancel=cancel, advance=bar.update)
+        untouched = _states(result, read, positions, True, lens)
+        readings = [ask(untouched, keep=True)]
+        if experiment.active:
+            changed = _states(result, read, positions, False, lens)
+            # a token that nothing reaches says what it said
+            moved = np.flatnonzero((changed != untouched).any(axis=(0, 2)))
+            readings += [readings[0].with_(ask(changed[:, moved]), moved.tolist()) if len(moved) else readings[0]]
     name = "Logit lens" if lens is None else lens.name
     return Lens(
         _dataset(readings, runs, chosen, positions, [piece.text for piece in pieces]),

@@ -101,6 +101,36 @@ def test_what_is_read_can_be_stopped_and_says_how_far_it_is(llama, monkeypatch):
         llama.readout.read(states_of(llama), cancel=lambda: True)
 
 
+def test_what_is_kept_is_given_again_until_the_weights_change(tokenizer):
+    model = nb.Model.open(random_module("llama"), tokenizer=tokenizer, name="llama", device="cpu")
+    states, asked = states_of(model), []
+    first = model.readout.read(states, track=[7], keep=True)
+    again = model.readout.read(states.copy(), track=[7], keep=True, advance=asked.append)
+    assert again is first
+    assert asked == [states.shape[0] * states.shape[1]]
+    # what is not to be kept takes nobody's place
+    assert model.readout.read(states + 1, track=[7]) is not first
+    assert model.readout.read(states, track=[7], keep=True) is first
+    assert model.readout.read(states, track=[8], keep=True).logit[0, 0, 0] != first.logit[0, 0, 0]
+    model.readout.read(states, track=[7], keep=True)
+    with torch.no_grad():
+        model.nnsight._module.lm_head.weight.mul_(2)
+    np.testing.assert_allclose(model.readout.read(states, track=[7], keep=True).logit, 2 * first.logit, rtol=1e-5)
+
+
+def test_a_reading_takes_over_some_tokens_of_another(llama):
+    states = states_of(llama)
+    changed = states.copy()
+    changed[1:, [0, 2]] *= -2
+    base, all_of_it = (llama.readout.read(one, track=[7, 9], top=3) for one in (states, changed))
+    merged = base.with_(llama.readout.read(changed[:, [0, 2]], track=[7, 9], top=3), [0, 2])
+    for name in ("top", "top_probability", "entropy", "kl", "logit", "log_probability", "rank"):
+        found = getattr(merged, name)
+        np.testing.assert_allclose(found, getattr(all_of_it, name), rtol=1e-4, atol=1e-4)
+        assert found.shape == getattr(base, name).shape
+        assert not found.flags.writeable
+
+
 class Halved(LlamaForCausalLM):
     """A model that does something behind its unembedding that nobody declared."""
 
