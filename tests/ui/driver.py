@@ -389,6 +389,8 @@ class Lab:
         for step, (x, y) in enumerate(path):
             kind = "touchStart" if step == 0 else "touchMove"
             session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+        # a finger rests before it is lifted: after a flick Chromium takes the next tap for the one that stops the flick
+        self.page.wait_for_timeout(200)
         session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
         session.detach()
 
