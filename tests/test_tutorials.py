@@ -278,7 +278,7 @@ PLAYGROUND = [
     ),
     (
         "Its code is plain nnsight; it runs without nbinterp",
-        "repr(play.result.said()[0]) in printed and 'import nbinterp' not in script.read_text()",
+        "said['changed'].strip() in printed.replace('\\\\n', '\\n') and 'import nbinterp' not in script.read_text()",
     ),
 ]
 

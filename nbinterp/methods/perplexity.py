@@ -120,8 +120,8 @@ def perplexity(
     check_within(model, acts)
     lines = []
     for text in tqdm(texts, unit="text", disable=not progress, leave=False, delay=1, file=sys.stdout):
-        base, loss = losses(model, text, [(), acts], cancel)
-        lines.append((text, len(model.tokens(text)) - 1, base, loss))
+        means = losses(model, text, [(), acts] if acts else [()], cancel)
+        lines.append((text, len(model.tokens(text)) - 1, means[0], means[-1]))
     return Perplexity(pd.DataFrame(lines, columns=["text", "n_tokens", "base", "loss"]), acts, model.info)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from attrs import evolve
 
-from nbinterp.experiment import Experiment
+from nbinterp.experiment import Experiment, Generation
 from nbinterp.widgets.asking import told
 from nbinterp.widgets.playground import answering, curves, speaking
 from nbinterp.widgets.playground.setting import copied, generation_of, matter, prompt_of
@@ -52,6 +52,7 @@ class Inquiry:
     def __init__(self, model: Asked, library: Library, past: Callable[[], Past], show: Callable[..., object]) -> None:
         self._model, self._library, self._past, self._show = model, library, past, show
         self._answered: Answered | None = None
+        self._spoken: tuple[int, Generation] | None = None
         self.curves = curves.Curves(library, model)
         # a hand that moves does not end what takes long: a generation, or the curves for an export
         self._live = model.live(self._report)
@@ -67,6 +68,10 @@ class Inquiry:
         """The last answer, once there is one."""
         assert self._answered is not None
         return self._answered
+
+    def spoken(self, setting: Setting) -> Generation | None:
+        """Return how the model went on from a setting; None where it has not."""
+        return self._spoken[1] if self._spoken is not None and self._spoken[0] == setting["moment"] else None
 
     @property
     def idle(self) -> bool:
@@ -159,6 +164,7 @@ class Inquiry:
         setting = past.present
         generation = generation_of(copied(setting, **said), past.rest.generation)
         total = generation.max_new_tokens
+        self._spoken = setting["moment"], generation
         so_far = Generated(moment=setting["moment"], running=True, base=[], changed=[], control=[])
         self._show(generated=so_far, task=Task(name=_GENERATING, done=0, total=total, stoppable=True))
         try:

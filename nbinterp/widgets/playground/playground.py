@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
@@ -178,10 +179,13 @@ class Playground(Widget):
 
     @property
     def experiment(self) -> Experiment:
-        """What is shown, as an experiment bound to the model; acts that cannot be done are left out."""
+        """What is shown, as an experiment bound to the model, with the last generation from here; acts that cannot be done are left out."""
         setting, rest = self._present, self._past.rest
-        generation = generation_of(setting, rest.generation)
-        return stack_of(setting, self._library, self._model).whole(rest, generation, self._model.info)
+        if (spoken := self._inquiry.spoken(setting)) is not None:
+            rest = dataclasses.replace(rest, generation=spoken)
+        else:
+            spoken = generation_of(setting, rest.generation)
+        return stack_of(setting, self._library, self._model).whole(rest, spoken, self._model.info)
 
     @experiment.setter
     def experiment(self, experiment: Experiment) -> None:

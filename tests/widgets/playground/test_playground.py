@@ -385,13 +385,15 @@ def test_generation_says_what_the_model_says_in_all_three_runs(toy):
         np.testing.assert_allclose(frame[f"{column}_probability"], said.changed[0].probabilities, rtol=1e-4)
     generated = playground.generated
     assert (generated["running"], playground.task, generated["moment"]) == (False, None, playground.setting["moment"])
-    # how long it went on this time is no step, and no part of the setting
+    # how long it went on this time is no step, and no part of the setting, but of what is shown
     assert (playground.setting["max_new_tokens"], playground.timeline) == (50, {"undo": "", "redo": ""})
-    assert playground.experiment.generation is None
+    assert playground.experiment.generation == nb.Generation(5, seed=playground.setting["seed"])
     with pytest.raises(ValueError, match="^got 0 max_new_tokens; wanted 1 to 2,000."):
         playground.generate(0)
     assert [len(token["top"]) for token in generated["changed"]] == [5] * 5
     assert generated["changed"][0]["top"][0]["text"] == generated["changed"][0]["text"]
+    playground.set(0, scale=5)
+    assert playground.experiment.generation is None
 
 
 def test_an_untouched_stack_says_the_same_thrice(playground):
