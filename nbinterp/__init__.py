@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from nbinterp.methods.attention import attention as attention
     from nbinterp.methods.attribution import LogitAttribution as LogitAttribution
     from nbinterp.methods.attribution import logit_attribution as logit_attribution
-    from nbinterp.methods.attribution_patching import AttributionPatching as AttributionPatching
     from nbinterp.methods.attribution_patching import attribution_patching as attribution_patching
     from nbinterp.methods.behaviour import Behaviour as Behaviour
     from nbinterp.methods.behaviour import behaviour as behaviour
@@ -65,6 +64,7 @@ if TYPE_CHECKING:
     from nbinterp.methods.circuit_results import FaithfulnessCurve as FaithfulnessCurve
     from nbinterp.methods.circuits import EdgeScores as EdgeScores
     from nbinterp.methods.circuits import circuit as circuit
+    from nbinterp.methods.estimates import AttributionPatching as AttributionPatching
     from nbinterp.methods.future_lens import FutureLens as FutureLens
     from nbinterp.methods.future_lens import future_lens as future_lens
     from nbinterp.methods.head_scores import HeadScores as HeadScores
@@ -162,11 +162,12 @@ _HOMES = {
     "interventions": ("Ablate", "Cut", "Patch", "Project", "Rotate", "Scale", "Steer"),
     "methods": ("SteerReport", "steer_report"),
     "methods.attention": ("Attention", "attention"),
-    "methods.attribution_patching": ("AttributionPatching", "attribution_patching"),
+    "methods.attribution_patching": ("attribution_patching",),
     "methods.behaviour": ("Behaviour", "behaviour"),
     "methods.causal_tracing": ("CausalTrace", "causal_tracing"),
     "methods.circuit_results": ("Circuit", "FaithfulnessCurve"),
     "methods.circuits": ("EdgeScores", "circuit"),
+    "methods.estimates": ("AttributionPatching",),
     "methods.head_scores": ("HeadScores", "head_scores"),
     "methods.knock_out": ("KnockOut", "knock_out"),
     "methods.lenses": ("Lens", "logit_lens"),

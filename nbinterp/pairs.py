@@ -62,6 +62,12 @@ class AlignedPair:
         """Positions of the tokens that differ."""
         return tuple(i for i, (a, b) in enumerate(zip(self.clean.ids, self.corrupted.ids, strict=True)) if a != b)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What stands at each token, both where they differ: ``[n_tokens]``."""
+        both = zip(self.clean.tokens, self.corrupted.tokens, strict=True)
+        return tuple(a if a == b else f"{a}/{b.strip()}" for a, b in both)
+
 
 def pairs_of(clean: object, corrupted: object, metric: Metrics) -> tuple[Pair, ...]:
     """Return pairs of prompts with their metrics.
@@ -120,6 +126,19 @@ def align(pair: Pair, tokens: Callable[[Prompt], TokenizedPrompt]) -> AlignedPai
             "answer depends on."
         )
     return AlignedPair(pair, clean, corrupted)
+
+
+def measured_by(pairs: Sequence[Pair]) -> str:
+    """Return what pairs are measured by: the metric that all share, or its name alone where each has its own."""
+    names = {str(pair.metric) for pair in pairs}
+    return names.pop() if len(names) == 1 else pairs[0].metric.name
+
+
+def described(pairs: Sequence[Pair]) -> str:
+    """Return the prompts of the first pair, and how many more pairs there are."""
+    more = len(pairs) - 1
+    text = f"{_short(pairs[0].clean)} against {_short(pairs[0].corrupted)}"
+    return f"{text} and {more} more {'pair' if more == 1 else 'pairs'}" if more else text
 
 
 def against(metric: Metric, base_logits: Logits) -> Metric:

@@ -6,7 +6,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from nbinterp.charts.data import MAX_ROWS, inline
+from nbinterp.charts.data import inline
+from nbinterp.charts.patching import few_enough
 from nbinterp.charts.sweeps import grid_chart
 from nbinterp.charts.theme import INK, OKABE_ITO, themed, together
 
@@ -32,7 +33,7 @@ def estimates_chart(frame: pd.DataFrame, *, unit: str = "", title: str = "", sub
         rows.append([_against_truth(known, unit, title, subtitle)])
     for component, part in frame.groupby("component", sort=False):
         axis = str(part["axis"].iloc[0])
-        shown = _few_enough(part)
+        shown = few_enough(part, "place", "estimate")
         if len(shown) < len(part):
             subtitle += f"; {shown['place'].nunique()} of {part['place'].nunique()} {axis}s drawn"
         named = [
@@ -52,12 +53,6 @@ def estimates_chart(frame: pd.DataFrame, *, unit: str = "", title: str = "", sub
         )
         rows.append([grid])
     return together(rows)
-
-
-def _few_enough(part: pd.DataFrame) -> pd.DataFrame:
-    most = max(1, MAX_ROWS // part["layer"].nunique())
-    sizes = np.abs(part["estimate"]).groupby(part["place"]).max().nlargest(most)
-    return part[part["place"].isin(sizes.index)]
 
 
 def _against_truth(known: pd.DataFrame, unit: str, title: str, subtitle: str) -> alt.LayerChart:

@@ -29,7 +29,7 @@ def patching_chart(
     title, subtitle : str
         Above the chart.
     """
-    shown = _few_enough(frame, axis)
+    shown = few_enough(frame, axis)
     if len(shown) < len(frame):
         subtitle += (
             f"; {shown[axis].nunique()} of {frame[axis].nunique()} {axis}s drawn, those with the largest effects"
@@ -82,9 +82,10 @@ def knock_out_chart(
     return charts[0] if len(charts) == 1 else together([[chart] for chart in charts])
 
 
-def _few_enough(frame: pd.DataFrame, axis: str) -> pd.DataFrame:
+def few_enough(frame: pd.DataFrame, axis: str, value: str = "effect") -> pd.DataFrame:
+    """Return a grid's lines, of more columns than a page can draw those with the largest values, whichever their sign."""
     most = max(1, MAX_ROWS // max(1, len(frame) // frame[axis].nunique()))
     if frame[axis].nunique() <= most:
         return frame
-    sizes = np.abs(frame["effect"]).groupby(frame[axis]).max().nlargest(most)
+    sizes = np.abs(frame[value]).groupby(frame[axis]).max().nlargest(most)
     return frame[frame[axis].isin(sizes.index)]

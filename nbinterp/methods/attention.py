@@ -10,8 +10,8 @@ import pandas as pd
 import xarray as xr
 
 from nbinterp.experiment import Experiment
-from nbinterp.geometry.told import Told
-from nbinterp.methods.patching import layers_of
+from nbinterp.methods.grids import layers_of
+from nbinterp.methods.one_prompt import OfOnePrompt
 from nbinterp.sites import Site
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import altair as alt
     from numpy.typing import NDArray
 
-    from nbinterp.anatomy import ModelInfo
     from nbinterp.model import Model
     from nbinterp.prompts import Prompt, TokenizedPrompt
     from nbinterp.results import Result
@@ -30,7 +29,7 @@ _DRAWN = 140
 
 
 @dataclass(frozen=True, eq=False)
-class Attention(Told):
+class Attention(OfOnePrompt):
     """What every head looks at in one prompt.
 
     Parameters
@@ -55,12 +54,6 @@ class Attention(Told):
     base_values: xr.DataArray | None
     prompt: TokenizedPrompt = field(repr=False)
     experiment: Experiment = field(repr=False)
-
-    @property
-    def model(self) -> ModelInfo:
-        """The model that was run."""
-        assert self.experiment.model is not None
-        return self.experiment.model
 
     @property
     def weighted(self) -> xr.DataArray:

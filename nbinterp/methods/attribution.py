@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from nbinterp.geometry.told import Told
-from nbinterp.methods.lenses import one_prompt, positions_of
+from nbinterp.methods.grids import largest
+from nbinterp.methods.one_prompt import OfOnePrompt, one_prompt, positions_of
 from nbinterp.methods.pieces import piece_of
 from nbinterp.metrics import Metric
 from nbinterp.sites import Site
@@ -35,7 +35,7 @@ _EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16
 
 
 @dataclass(frozen=True, eq=False)
-class LogitAttribution(Told):
+class LogitAttribution(OfOnePrompt):
     """A logit, or a difference of two, as the sum of what the model's parts write into the residual stream.
 
     Parameters
@@ -69,17 +69,6 @@ class LogitAttribution(Told):
     experiment: Experiment
     notes: tuple[str, ...] = field(default=())
 
-    @property
-    def model(self) -> ModelInfo:
-        """Which model was read."""
-        assert self.experiment.model is not None
-        return self.experiment.model
-
-    @property
-    def runs(self) -> tuple[str, ...]:
-        """``("base",)``, or ``("base", "changed")`` where there are interventions."""
-        return tuple(map(str, self.parts["run"].to_numpy()))
-
     def frame(self) -> pd.DataFrame:
         """Return one line a part and token.
 
@@ -104,8 +93,7 @@ class LogitAttribution(Told):
         by = self.runs[-1] if by is None else by
         if by not in frame.columns[6:]:
             raise ValueError(f"got by={by!r}; choose one of {', '.join(map(repr, frame.columns[6:]))}.")
-        order = np.argsort(-np.abs(frame[by].to_numpy()), kind="stable")
-        return frame.iloc[order[: max(k, 0)]].reset_index(drop=True)
+        return largest(frame, frame[by], k)
 
     def chart(self, *, by: str | None = None, token: int = -1) -> alt.HConcatChart:
         """Return the parts at one token: heads, MLPs and the rest by layer, and the largest as bars.

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import html
+import math
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from nbinterp.experiment import Experiment
-from nbinterp.pairs import Metrics, Pair, pairs_of
+from nbinterp.geometry.told import Told
+from nbinterp.pairs import Metrics, Pair, measured_by, pairs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import xarray as xr
     from numpy.typing import NDArray
 
     from nbinterp.anatomy import ModelInfo
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from nbinterp.model import Model
     from nbinterp.prompts import Prompt
     from nbinterp.results import Result
+
+Values = TypeVar("Values", "xr.DataArray", "NDArray[np.float64]")
 
 Gate: TypeAlias = Literal["warn", "refuse", "ignore"]
 """What a method does where the behaviour that it should explain is not there."""
@@ -71,6 +76,11 @@ class Behaviour:
     model: ModelInfo
 
     @property
+    def metric(self) -> str:
+        """What is measured."""
+        return measured_by(self.pairs)
+
+    @property
     def accuracy(self) -> float:
         """Share of clean prompts that are answered as they should; NaN where the metrics name no answer."""
         known = self.answered[~np.isnan(self.answered)]
@@ -88,6 +98,31 @@ class Behaviour:
     def margin(self) -> float:
         """Mean of `margins`."""
         return float(self.margins.mean())
+
+    def normalized(self, values: Values) -> Values:
+        """Return means of the metric over pairs on the scale where 0 is the corrupted prompts' and 1 the clean ones'.
+
+        Means are taken first, so that no pair counts more because its two prompts hardly differ. Of KL it is
+        1 − KL / KL(corrupted).
+
+        Raises
+        ------
+        ValueError
+            When the metric does not tell clean from corrupted.
+
+        References
+        ----------
+        .. [1] Heimersheim & Nanda, "How to use and interpret activation patching", 2024, section 4. arXiv:2404.15255
+        .. [2] Zhang & Nanda, "Towards Best Practices of Activation Patching", 2023, section 2. arXiv:2309.16042
+        """
+        clean, corrupted = float(self.clean.mean()), float(self.corrupted.mean())
+        span = clean - corrupted
+        if not math.isfinite(span) or span == 0:
+            raise ValueError(
+                f"got {self.metric} {clean:.4g} on clean and {corrupted:.4g} on corrupted prompts; wanted numbers that "
+                "differ: choose prompts, or a metric, that the model tells apart."
+            )
+        return (values - corrupted) / span
 
     @cached_property
     def reasons(self) -> tuple[str, ...]:
@@ -159,6 +194,32 @@ class Behaviour:
     def _repr_html_(self) -> str:
         table = self.frame().head(8).style.format(precision=3, escape="html").hide(axis="index").to_html()
         return f"<p>{html.escape(repr(self))}</p>{table}"
+
+
+class Explained(Told):
+    """A result that explains a behaviour."""
+
+    behaviour: Behaviour
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model that was run."""
+        return self.behaviour.model
+
+    @property
+    def metric(self) -> str:
+        """What was measured."""
+        return self.behaviour.metric
+
+    @property
+    def clean(self) -> float:
+        """The metric of the clean prompts, untouched: their mean."""
+        return float(self.behaviour.clean.mean())
+
+    @property
+    def corrupted(self) -> float:
+        """The metric of the corrupted prompts, untouched: their mean."""
+        return float(self.behaviour.corrupted.mean())
 
 
 def behaviour(

@@ -11,7 +11,7 @@ from nbinterp.experiment import Experiment
 from nbinterp.geometry.told import Told
 from nbinterp.interventions import Patch
 from nbinterp.methods.behaviour import Gate, answering, check_gate
-from nbinterp.methods.patching import check_count, check_window, components_of, layers_of, tidy, window_of
+from nbinterp.methods.grids import check_count, check_window, components_of, layers_of, tidy, window_of
 from nbinterp.metrics import Metric, probability
 from nbinterp.pairs import against
 from nbinterp.sites import Site
@@ -216,7 +216,7 @@ def causal_tracing(
     if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 < noise < np.inf:
         raise ValueError(f"got noise={noise!r}; wanted how many standard deviations, a positive number.")
     components = components_of(sites, model.info)
-    if model.info.heads(Site(components[0], 0)):
+    if any(model.info.heads(Site(name, 0)) for name in components):
         raise ValueError(
             f"got sites={list(components)}; wanted components without heads, such as 'resid_post' or 'mlp_out'."
         )

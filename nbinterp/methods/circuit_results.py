@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nbinterp.geometry.told import Told
+from nbinterp.methods.behaviour import Explained
 
 if TYPE_CHECKING:
     import altair as alt
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Circuit(Told):
+class Circuit(Explained):
     """Some edges of a model, and what is left of a behaviour when all others are cut.
 
     A cut edge carries what it carries in the corrupted run.
@@ -62,11 +63,6 @@ class Circuit(Told):
     complement: float
     random: NDArray[np.float64]
     held_out: bool
-
-    @property
-    def model(self) -> ModelInfo:
-        """The model."""
-        return self.behaviour.model
 
     @property
     def n_edges(self) -> int:

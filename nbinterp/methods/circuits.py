@@ -11,9 +11,9 @@ import xarray as xr
 from tqdm import tqdm
 
 from nbinterp.engine.objectives import given_arrays
-from nbinterp.geometry.told import Told
-from nbinterp.methods.behaviour import Behaviour, Gate, check_gate, measured
+from nbinterp.methods.behaviour import Behaviour, Explained, Gate, check_gate, measured
 from nbinterp.methods.circuit_results import Circuit, FaithfulnessCurve, edges_frame, many
+from nbinterp.methods.grids import check_count
 from nbinterp.pairs import AlignedPair, Metrics, Pair, align, pairs_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import altair as alt
     from numpy.typing import NDArray
 
-    from nbinterp.anatomy import ModelInfo
     from nbinterp.model import Model
     from nbinterp.wiring import How, Mask, Wiring
 
@@ -37,7 +36,7 @@ _NAMED = 8
 
 
 @dataclass(frozen=True, eq=False)
-class EdgeScores(Told):
+class EdgeScores(Explained):
     """How much each edge of a model matters for a behaviour, to first order.
 
     Parameters
@@ -67,17 +66,6 @@ class EdgeScores(Told):
     method: Method
     steps: int
     _model: Model = field(repr=False)
-
-    @property
-    def model(self) -> ModelInfo:
-        """The model."""
-        return self.behaviour.model
-
-    @property
-    def metric(self) -> str:
-        """What was measured."""
-        names = {str(pair.metric) for pair in self.behaviour.pairs}
-        return names.pop() if len(names) == 1 else self.behaviour.pairs[0].metric.name
 
     @property
     def n_edges(self) -> int:
@@ -306,10 +294,8 @@ class EdgeScores(Told):
         return values
 
     def _normalised(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (m − corrupted) / (clean − corrupted) of means over pairs: ``[circuit]``."""
-        clean, corrupted = self.behaviour.clean.mean(), self.behaviour.corrupted.mean()
-        scaled: NDArray[np.float64] = (values.mean(axis=1) - corrupted) / (clean - corrupted)
-        return scaled
+        """Return where each circuit's mean over pairs lies between the corrupted prompts' and the clean ones': ``[circuit]``."""
+        return self.behaviour.normalized(values.mean(axis=1))
 
     @property
     def _held_out(self) -> bool:
@@ -333,7 +319,7 @@ class EdgeScores(Told):
                 f"Edge scores ({how}) of {self.n_edges:,} edges on {self.model}",
                 f"  scored on {many(len(self.pairs), 'pair')}"
                 + (f", {many(len(self.checks), 'pair')} held out" if self._held_out else ""),
-                f"  {self.metric}: {self.behaviour.clean.mean():.3g} clean, {self.behaviour.corrupted.mean():.3g} corrupted"
+                f"  {self.metric}: {self.clean:.3g} clean, {self.corrupted:.3g} corrupted"
                 + (" (held out)" if self._held_out else ""),
                 *(f"  ! {reason}" for reason in self.behaviour.reasons),
                 f"  largest edges: {edges}",
@@ -413,8 +399,7 @@ def circuit(
     check_gate(gate)
     if method not in ("EAP", "EAP-IG"):
         raise ValueError(f"got method={method!r}; wanted 'EAP' or 'EAP-IG'.")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"got steps={steps!r}; wanted a whole number from 1 up.")
+    check_count(steps, "steps", least=1)
     pairs = pairs_of(clean, corrupted, metric)
     if isinstance(held_out, bool) or not isinstance(held_out, int) or not 0 <= held_out < len(pairs):
         raise ValueError(

@@ -12,7 +12,7 @@ import xarray as xr
 from nbinterp.geometry.told import Told
 from nbinterp.interventions import Cut
 from nbinterp.methods.behaviour import Gate, answering, check_gate
-from nbinterp.methods.patching import check_count, check_window, layers_of, tidy, window_of
+from nbinterp.methods.grids import check_count, check_window, largest, layers_of, tidy, window_of
 from nbinterp.metrics import Metric
 from nbinterp.sites import Site
 from nbinterp.tokens import select_tokens
@@ -97,8 +97,7 @@ class KnockOut(Told):
     def best(self, k: int = 10) -> pd.DataFrame:
         """Return the `k` lines of `frame` that change most, in either direction."""
         frame = self.frame()
-        order = np.argsort(-np.abs(frame["change"].to_numpy()), kind="stable")
-        return frame.iloc[order[: max(k, 0)]].reset_index(drop=True)
+        return largest(frame, frame["change"], k)
 
     def chart(self) -> alt.Chart | alt.LayerChart | alt.VConcatChart:
         """Return the change over layers with its controls, a chart for each group; over heads heat maps."""

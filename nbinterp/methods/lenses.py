@@ -12,11 +12,9 @@ import pandas as pd
 import xarray as xr
 from tqdm import tqdm
 
-from nbinterp.experiment import Experiment
-from nbinterp.geometry.told import Told
+from nbinterp.methods.one_prompt import OfOnePrompt, one_prompt, positions_of
 from nbinterp.methods.pieces import piece_of
 from nbinterp.sites import COMPONENTS, Site
-from nbinterp.tokens import SHORTHANDS, select_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 
     from nbinterp.anatomy import ModelInfo
     from nbinterp.engine.readout import Reading
+    from nbinterp.experiment import Experiment
     from nbinterp.model import Model
     from nbinterp.prompts import Prompt, TokenizedPrompt
     from nbinterp.results import Result
@@ -50,7 +49,7 @@ class Translator(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Lens(Told):
+class Lens(OfOnePrompt):
     """What the residual stream says of the next token, at each layer and token.
 
     Parameters
@@ -80,17 +79,6 @@ class Lens(Told):
     name: str
     notes: tuple[str, ...]
     vocabulary: tuple[str, ...] = field(repr=False)
-
-    @property
-    def model(self) -> ModelInfo:
-        """Which model was read."""
-        assert self.experiment.model is not None
-        return self.experiment.model
-
-    @property
-    def runs(self) -> tuple[str, ...]:
-        """``("base",)``, or ``("base", "changed")`` where there are interventions."""
-        return tuple(map(str, self.data["run"].to_numpy()))
 
     def frame(self) -> pd.DataFrame:
         """Return one line a cell.
@@ -345,26 +333,6 @@ def logit_lens(
     )
 
 
-def one_prompt(model: Model, prompt: Prompt | Experiment | Sequence[Mapping[str, str]]) -> Experiment:
-    """Return an experiment of one prompt, bound to the model, none of whose interventions act behind the blocks.
-
-    Raises
-    ------
-    ValueError
-        For several prompts, and for such an intervention.
-    """
-    experiment = (prompt if isinstance(prompt, Experiment) else Experiment(prompt)).on(model.info)
-    if len(experiment.prompts) != 1:
-        raise ValueError(f"got {len(experiment.prompts)} prompts; wanted one: ask for each prompt on its own.")
-    for act in experiment.active:
-        if model.info.position(act.site)[0] == model.info.n_layers:
-            raise ValueError(
-                f"got {type(act).__name__} at {act.site}, behind the last block, where the residual stream is already read; "
-                "wanted interventions inside the blocks or before them."
-            )
-    return experiment
-
-
 def _sites(sites: str | Sequence[str | Site], info: ModelInfo) -> tuple[Site, ...]:
     if isinstance(sites, str) and sites in _STREAM:
         every = [Site(sites, layer) for layer in range(info.n_layers)]
@@ -386,20 +354,6 @@ def _sites(sites: str | Sequence[str | Site], info: ModelInfo) -> tuple[Site, ..
     for site in chosen:
         info.check(site)
     return tuple(chosen)
-
-
-def positions_of(tokens: TokensLike, prompt: TokenizedPrompt) -> tuple[int, ...]:
-    """Return which tokens of a prompt are to be read, in order; ``"last"`` and ``"all"`` are always shorthands.
-
-    Raises
-    ------
-    ValueError, LookupError
-        When there are none.
-    """
-    found = select_tokens(SHORTHANDS.get(tokens, tokens) if isinstance(tokens, str) else tokens).resolve(prompt)
-    if not found:
-        raise ValueError("got no token to read at; wanted at least one, for example tokens='last'.")
-    return tuple(sorted(found))
 
 
 def _states(

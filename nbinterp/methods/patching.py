@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from nbinterp.experiment import Experiment
-from nbinterp.geometry.told import Told
 from nbinterp.interventions import Patch
-from nbinterp.methods.behaviour import Behaviour, Gate, check_gate, measured
-from nbinterp.pairs import AlignedPair, Metrics, against, align, pairs_of
-from nbinterp.sites import COMPONENTS, UNLAYERED, Site
+from nbinterp.methods.behaviour import Behaviour, Explained, Gate, check_gate, measured
+from nbinterp.methods.grids import check_count, components_of, heads_of, largest, layers_of, tidy
+from nbinterp.pairs import AlignedPair, Metrics, against, align, described, pairs_of
+from nbinterp.sites import Site
 from nbinterp.tokens import select_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import altair as alt
+    import pandas as pd
 
-    from nbinterp.anatomy import ModelInfo
     from nbinterp.metrics import Metric
     from nbinterp.model import Model
-    from nbinterp.prompts import Prompt
     from nbinterp.tokens import TokensLike
 
 Direction: TypeAlias = Literal["denoising", "noising"]
@@ -45,7 +42,7 @@ _NAMED = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Patching(Told):
+class Patching(Explained):
     """A metric over a grid of patches, for each pair of prompts.
 
     Parameters
@@ -70,43 +67,8 @@ class Patching(Told):
     seed: int = 0
 
     @property
-    def model(self) -> ModelInfo:
-        """The model that was run."""
-        return self.behaviour.model
-
-    @property
-    def metric(self) -> str:
-        """What was measured."""
-        names = {str(pair.metric) for pair in self.behaviour.pairs}
-        return names.pop() if len(names) == 1 else self.behaviour.pairs[0].metric.name
-
-    @property
-    def clean(self) -> float:
-        """The metric of the clean prompts, untouched: their mean."""
-        return float(self.behaviour.clean.mean())
-
-    @property
-    def corrupted(self) -> float:
-        """The metric of the corrupted prompts, untouched: their mean."""
-        return float(self.behaviour.corrupted.mean())
-
-    @property
     def normalized(self) -> xr.DataArray:
-        """The mean over pairs on the scale where 0 is the corrupted prompts' metric and 1 the clean ones': ``[component, layer, token or head]``.
-
-        Means are taken first, so that no pair counts more because its two prompts hardly differ. Of KL it is
-        1 − KL / KL(corrupted).
-
-        Raises
-        ------
-        ValueError
-            When the metric does not tell clean from corrupted.
-
-        References
-        ----------
-        .. [1] Heimersheim & Nanda, "How to use and interpret activation patching", 2024, section 4. arXiv:2404.15255
-        .. [2] Zhang & Nanda, "Towards Best Practices of Activation Patching", 2023, section 2. arXiv:2309.16042
-        """
+        """The mean over pairs as `Behaviour.normalized`, 0 the corrupted prompts' metric and 1 the clean ones': ``[component, layer, token or head]``."""
         return self._scaled(self.values.mean("pair"))
 
     @property
@@ -127,13 +89,7 @@ class Patching(Told):
         return scaled if self.direction == "denoising" else 1 - scaled
 
     def _scaled(self, values: xr.DataArray) -> xr.DataArray:
-        span = self.clean - self.corrupted
-        if not math.isfinite(span) or span == 0:
-            raise ValueError(
-                f"got {self.metric} {self.clean:.4g} on clean and {self.corrupted:.4g} on corrupted prompts; wanted numbers that "
-                "differ: choose prompts, or a metric, that the model tells apart."
-            )
-        return ((values - self.corrupted) / span).assign_attrs(units="0 = corrupted, 1 = clean")
+        return self.behaviour.normalized(values).assign_attrs(units="0 = corrupted, 1 = clean")
 
     @property
     def _axis(self) -> str:
@@ -171,8 +127,7 @@ class Patching(Told):
     def best(self, k: int = 10) -> pd.DataFrame:
         """Return the `k` lines of `frame` with the largest effects, in either direction."""
         frame = self.frame()
-        order = np.argsort(-np.abs(frame["effect"].to_numpy()), kind="stable")
-        return frame.iloc[order[: max(k, 0)]].reset_index(drop=True)
+        return largest(frame, frame["effect"], k)
 
     def named(self) -> pd.DataFrame:
         """Return the heads that stand out: those lines of `best` that lie beyond 1.5 interquartile ranges of all heads (Tukey's fences), and beyond every control.
@@ -203,21 +158,15 @@ class Patching(Told):
             self.frame(),
             self._axis,
             title=f"what {what}",
-            subtitle=f"share of {self.metric}, {self.direction}, {self.model.name}: {self._prompts}",
+            subtitle=f"share of {self.metric}, {self.direction}, {self.model.name}: {described(self.behaviour.pairs)}",
         )
-
-    @property
-    def _prompts(self) -> str:
-        pairs = self.behaviour.pairs
-        more = f" and {len(pairs) - 1} more pairs" if len(pairs) > 1 else ""
-        return f"{_short(pairs[0].clean)} against {_short(pairs[0].corrupted)}{more}"
 
     def __repr__(self) -> str:
         sizes = f"{self.values.sizes['layer']} layers × {self.values.sizes[self._axis]} {self._axis}s"
         components = ", ".join(map(str, self.values["component"].to_numpy()))
         lines = [
             f"Patching ({self.direction}) of {components} over {sizes} on {self.model}",
-            f"  {self._prompts}",
+            f"  {described(self.behaviour.pairs)}",
             f"  {self.metric}: {self.clean:.3g} clean, {self.corrupted:.3g} corrupted",
             *(f"  ! {reason}" for reason in self.behaviour.reasons),
         ]
@@ -314,16 +263,18 @@ def activation_patching(
     pairs = pairs_of(clean, corrupted, metric)
     aligned = [align(pair, model.tokens) for pair in pairs]
     components = components_of(sites, model.info)
+    heads = heads_of(components, model.info)
     chosen = layers_of(layers, model.info)
     groups = [_groups(tokens, pair) for pair in aligned]
     _check_groups(groups, aligned)
     found = measured(model, pairs, progress=progress, cancel=cancel).require(gate)
-    asks = [
-        _Asking(model, pair, components, chosen, group, direction) for pair, group in zip(aligned, groups, strict=True)
-    ]
+    axes = {"component": components, "layer": chosen} | (
+        {"head": range(heads)} if heads else {"token": list(groups[0])}
+    )
+    asks = [_Asking(model, pair, axes, group, direction) for pair, group in zip(aligned, groups, strict=True)]
     values = [ask.patched(progress, cancel) for ask in asks]
     drawn = [[ask.randomly(seed + draw, progress, cancel) for ask in asks] for draw in range(control)]
-    labels = _labels(aligned, groups[0]) if not asks[0].heads else None
+    labels = None if heads else _labels(aligned, groups[0])
     return Patching(
         _grid([values], labels, found.pairs[0].metric).isel(draw=0, drop=True),
         found,
@@ -340,22 +291,17 @@ class _Asking:
         self,
         model: Model,
         pair: AlignedPair,
-        components: Sequence[str],
-        layers: Sequence[int],
+        axes: Mapping[str, Any],
         groups: Mapping[int | str, tuple[int, ...]],
         direction: Direction,
     ) -> None:
-        self.model, self.groups = model, groups
-        self.heads = model.info.heads(Site(components[0], 0))
-        together = tuple(sorted({position for group in groups.values() for position in group}))
-        self.together = together
+        self.model, self.axes, self.groups = model, axes, groups
+        self.together = tuple(sorted({position for group in groups.values() for position in group}))
         self.start, self.source = pair.pair.corrupted, pair.pair.clean
         if direction == "noising":
             self.start, self.source = self.source, self.start
         self.clean = pair.pair.clean
         self.metric = pair.pair.metric
-        self.axes: dict[str, Any] = {"component": components, "layer": layers}
-        self.axes |= {"head": range(self.heads)} if self.heads else {"token": list(groups)}
 
     def patched(self, progress: bool, cancel: Callable[[], bool]) -> xr.DataArray:
         """Return the metric with each place replaced by what the other prompt has there."""
@@ -404,50 +350,6 @@ def _grid(drawn: Sequence[Sequence[xr.DataArray]], labels: list[str] | None, met
     return xr.DataArray(data, coords, ("draw", "pair", *first.dims), "value", {"units": metric.unit})
 
 
-def tidy(values: xr.DataArray) -> pd.DataFrame:
-    """Return one line a value, the last axis running fastest."""
-    places = np.indices(values.shape).reshape(values.ndim, -1)
-    columns: dict[str, Any] = {}
-    for name, place in zip(map(str, values.dims), places, strict=True):
-        columns[name] = values[name].to_numpy()[place]
-        if name == "token":
-            columns["text"] = values["text"].to_numpy()[place]
-    return pd.DataFrame(columns | {"value": values.to_numpy().ravel()})
-
-
-def components_of(sites: object, info: ModelInfo) -> tuple[str, ...]:
-    """Return the components that were asked for, all over tokens or all over the same heads."""
-    given = (sites,) if isinstance(sites, str) else tuple(sites) if isinstance(sites, Iterable) else (sites,)
-    fit = [name for name in COMPONENTS if name not in UNLAYERED]
-    for name in given:
-        if name not in fit:
-            hint = f"sites={str(name).split('.', 1)[0]!r}, layers=[…]" if "." in str(name) else "sites='resid_post'"
-            raise ValueError(
-                f"got sites={name!r} to patch; wanted components that every layer has ({', '.join(fit)}): write {hint}."
-            )
-        info.check(Site(str(name), 0))
-    if not given or len(set(given)) < len(given):
-        raise ValueError(f"got sites={list(given)}; wanted at least one component, each once.")
-    heads = {name: info.heads(Site(str(name), 0)) for name in given}
-    if len(set(heads.values())) > 1:
-        counts = ", ".join(f"{name} {n or 'no'} heads" for name, n in heads.items())
-        raise ValueError(f"got sites that make no common grid ({counts}); ask for them one after the other.")
-    return tuple(map(str, given))
-
-
-def layers_of(layers: Iterable[int] | None, info: ModelInfo) -> list[int]:
-    """Return the layers that were asked for, all by default; ValueError for what is no layer, or twice there."""
-    chosen = list(range(info.n_layers) if layers is None else layers)
-    wrong = [
-        n for n in chosen if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 0 <= n < info.n_layers
-    ]
-    if wrong or not chosen or len(set(chosen)) < len(chosen):
-        raise ValueError(
-            f"got layers={chosen}; wanted each once, from 0 to {info.n_layers - 1}, for example layers=range({info.n_layers})."
-        )
-    return [int(n) for n in chosen]
-
-
 def _groups(tokens: Tokens, pair: AlignedPair) -> dict[int | str, tuple[int, ...]]:
     """Return the positions of each column of the grid, in one pair."""
     if isinstance(tokens, Mapping) and not tokens:
@@ -470,39 +372,8 @@ def _check_groups(groups: Sequence[Mapping[int | str, object]], pairs: Sequence[
 
 def _labels(pairs: Sequence[AlignedPair], groups: Mapping[int | str, tuple[int, ...]]) -> list[str]:
     """Return what stands at each column: the first pair's tokens, both where they differ; or the group's name."""
-    first = pairs[0]
-    ours, theirs = first.clean.tokens, first.corrupted.tokens
-    return [
-        name
-        if isinstance(name, str)
-        else ours[name]
-        if ours[name] == theirs[name]
-        else f"{ours[name]}/{theirs[name].strip()}"
-        for name in groups
-    ]
-
-
-def check_count(value: object, name: str, least: int = 0) -> None:
-    """Raise ValueError for what is no whole number from `least` up."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"got {name}={value!r}; wanted how many times, a whole number from {least} up.")
-
-
-def check_window(window: object, info: ModelInfo) -> None:
-    """Raise ValueError for what is no number of layers."""
-    if isinstance(window, bool) or not isinstance(window, int) or not 1 <= window <= info.n_layers:
-        raise ValueError(f"got window={window!r}; wanted how many layers at a time, from 1 to {info.n_layers}.")
-
-
-def window_of(layer: int, window: int, info: ModelInfo) -> range:
-    """Return so many layers around one; at the ends of the model those that there are."""
-    first = layer - (window - 1) // 2
-    return range(max(first, 0), min(first + window, info.n_layers))
-
-
-def _short(prompt: Prompt) -> str:
-    text = repr(prompt) if isinstance(prompt, str) else str(prompt)
-    return text if len(text) <= 60 else text[:59] + "…"
+    texts = pairs[0].texts
+    return [name if isinstance(name, str) else texts[name] for name in groups]
 
 
 def _told_tokens(patching: Patching, effects: xr.DataArray) -> list[str]:

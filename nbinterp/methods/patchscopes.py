@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from nbinterp.experiment import Experiment, Generation
-from nbinterp.geometry.told import Told
 from nbinterp.interventions import Patch
-from nbinterp.methods.lenses import one_prompt
+from nbinterp.methods.one_prompt import OfOnePrompt, one_prompt
 from nbinterp.methods.pieces import piece_of
 from nbinterp.sites import Site
 from nbinterp.spaces import Activations
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     import altair as alt
     from numpy.typing import NDArray
 
-    from nbinterp.anatomy import ModelInfo
     from nbinterp.model import Model
     from nbinterp.prompts import Prompt, TokenizedPrompt
     from nbinterp.tokens import TokensLike
@@ -33,7 +31,7 @@ TARGET = "cat -> cat; 1135 -> 1135; hello -> hello; ?"
 
 
 @dataclass(frozen=True, eq=False)
-class Patchscope(Told):
+class Patchscope(OfOnePrompt):
     """What the model says of a token's states, layer by layer, when it reads them in another prompt.
 
     Parameters
@@ -70,12 +68,6 @@ class Patchscope(Told):
     tracked: str
     experiment: Experiment
     notes: tuple[str, ...] = ()
-
-    @property
-    def model(self) -> ModelInfo:
-        """Which model was asked."""
-        assert self.experiment.model is not None
-        return self.experiment.model
 
     def frame(self) -> pd.DataFrame:
         """Return `rows`."""

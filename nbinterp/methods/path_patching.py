@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
 from nbinterp.experiment import Experiment
-from nbinterp.geometry.told import Told
 from nbinterp.interventions import Patch
-from nbinterp.methods.behaviour import Behaviour, Gate, check_gate, measured
+from nbinterp.methods.behaviour import Behaviour, Explained, Gate, check_gate, measured
+from nbinterp.methods.grids import largest
 from nbinterp.pairs import AlignedPair, Metrics, against, align, pairs_of
 from nbinterp.sites import Site
 
@@ -38,7 +36,7 @@ _NAMED = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Paths(Told):
+class Paths(Explained):
     """A metric while one sender speaks to the receivers as it does in the other prompt, and to nobody else.
 
     Parameters
@@ -59,11 +57,6 @@ class Paths(Told):
     mlps: Mlps
 
     @property
-    def model(self) -> ModelInfo:
-        """The model that was run."""
-        return self.behaviour.model
-
-    @property
     def effects(self) -> xr.DataArray:
         """How far each path takes the clean prompts' metric to the corrupted ones': 0 not at all, 1 the whole way. ``[sender]``.
 
@@ -72,14 +65,7 @@ class Paths(Told):
         ValueError
             When the metric does not tell clean from corrupted.
         """
-        clean, corrupted = float(self.behaviour.clean.mean()), float(self.behaviour.corrupted.mean())
-        span = clean - corrupted
-        if not math.isfinite(span) or span == 0:
-            raise ValueError(
-                f"got {clean:.4g} on clean and {corrupted:.4g} on corrupted prompts; wanted numbers that differ: choose prompts, or a "
-                "metric, that the model tells apart."
-            )
-        return ((clean - self.values.mean("pair")) / span).assign_attrs(units="0 = clean, 1 = corrupted")
+        return (1 - self.behaviour.normalized(self.values.mean("pair"))).assign_attrs(units="0 = clean, 1 = corrupted")
 
     def frame(self) -> pd.DataFrame:
         """Return one line a sender: ``sender``, ``component``, ``layer``, ``head`` (missing where it has none), ``value``, ``effect``."""
@@ -98,8 +84,7 @@ class Paths(Told):
     def best(self, k: int = 10) -> pd.DataFrame:
         """Return the `k` lines of `frame` with the largest effects, in either direction."""
         frame = self.frame()
-        order = np.argsort(-np.abs(frame["effect"].to_numpy()), kind="stable")
-        return frame.iloc[order[: max(k, 0)]].reset_index(drop=True)
+        return largest(frame, frame["effect"], k)
 
     def chart(self) -> alt.Chart | alt.VConcatChart:
         """Return effects as heat maps, one for each component that sends: layers run down, heads to the right."""

@@ -6,6 +6,7 @@ import torch
 
 import nbinterp as nb
 from nbinterp.engine import edges as engine
+from nbinterp.engine.reading import matrix
 from nbinterp.wiring import Wiring
 from tests.conftest import FAMILIES, random_module
 
@@ -206,7 +207,7 @@ def test_weights_that_are_no_plain_matrix_are_refused():
     packed = Packed(4, 4)
     packed.weight = torch.nn.Parameter(torch.zeros(8, 1))
     with pytest.raises(ValueError, match="Packed of weights"):
-        engine.matrix(packed)
+        matrix(packed)
 
 
 def test_the_graph_is_that_of_the_model(exact):

@@ -91,7 +91,7 @@ def test_noise_that_does_no_harm_is_said(model):
     [
         ({"answer": None}, "got answer=None and metric=None; wanted one of the two"),
         ({"noise": 0}, "got noise=0; wanted how many standard deviations, a positive number"),
-        ({"samples": 0}, "got samples=0; wanted how many times"),
+        ({"samples": 0}, "got samples=0; wanted a whole number from 1 up"),
         ({"window": 3}, "got window=3; wanted how many layers at a time"),
         ({"sites": "z"}, r"got sites=\['z'\]; wanted components without heads"),
         ({"answer": WORDS[20], "gate": "refuse"}, "does not answer"),

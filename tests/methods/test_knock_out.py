@@ -112,7 +112,7 @@ def test_an_answer_that_is_not_given_is_warned_of_or_refused(model):
         ),
         ({}, {}, "got no edges; wanted"),
         ((-1, 3), {"window": 3}, "got window=3; wanted how many layers at a time, from 1 to 2"),
-        ((-1, 3), {"control": 0}, "got control=0; wanted how many times, a whole number from 1 up"),
+        ((-1, 3), {"control": 0}, "got control=0; wanted a whole number from 1 up"),
     ],
 )
 def test_what_cannot_be_cut_is_refused(model, edges, kwargs, sentence):

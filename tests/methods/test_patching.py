@@ -155,9 +155,9 @@ def test_every_family_is_patched_as_hooks_would(small):
     [
         (
             {"sites": "resid_post.3"},
-            r"got sites='resid_post.3' to patch; wanted components .*: write sites='resid_post', layers=\[…\]",
+            r"got sites='resid_post.3'; wanted components .*: write sites='resid_post', layers=\[…\]",
         ),
-        ({"sites": "embed"}, "got sites='embed' to patch; wanted components that every layer has"),
+        ({"sites": "embed"}, "got sites='embed'; wanted components that every layer has"),
         (
             {"sites": ["z", "mlp_out"]},
             r"no common grid \(z 6 heads, mlp_out no heads\); ask for them one after the other",
@@ -165,7 +165,7 @@ def test_every_family_is_patched_as_hooks_would(small):
         ({"sites": []}, "wanted at least one component, each once"),
         ({"layers": [2]}, r"got layers=\[2\]; wanted each once, from 0 to 1"),
         ({"direction": "both"}, "got direction='both'; wanted 'denoising' or 'noising'"),
-        ({"control": -1}, "got control=-1; wanted how many times"),
+        ({"control": -1}, "got control=-1; wanted a whole number from 0 up"),
         ({"gate": "maybe"}, "got gate='maybe'"),
         ({"tokens": {}}, r"got tokens=\{\}; wanted at least one group"),
         ({"corrupted": text(3, 7)}, "got a clean prompt of 8 tokens and a corrupted one of 2; wanted as many"),
