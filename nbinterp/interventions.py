@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
@@ -218,6 +219,20 @@ class Scale(Intervention):
         return Operation(arithmetic.scale_within, _frame(self.on), {"factor": self.factor})
 
 
+@contextmanager
+def _about_keys() -> Iterator[None]:
+    """Say keys where choosing them fails as choosing tokens would."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("tokens=", "keys=")) from None
+
+
+def _select_keys(keys: TokensLike) -> TokenSelection:
+    with _about_keys():
+        return select_tokens(keys)
+
+
 @frozen
 class Cut(Intervention):
     """Cut edges of attention: queries at `tokens` no longer look at some keys.
@@ -244,7 +259,7 @@ class Cut(Intervention):
     .. [1] Geva et al., "Dissecting recall of factual associations", 2023, section 4 (attention knockout). arXiv:2304.14767
     """
 
-    keys: TokenSelection = field(converter=select_tokens, kw_only=True)
+    keys: TokenSelection = field(converter=_select_keys, kw_only=True)
     renormalised: bool = field(default=True, validator=check_flag, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
@@ -260,7 +275,8 @@ class Cut(Intervention):
     def operation_in(self, prompt: TokenizedPrompt) -> Operation:
         """Return the cut in one prompt."""
         keep = np.ones(len(prompt))
-        keep[list(self.keys.resolve(prompt))] = 0
+        with _about_keys():
+            keep[list(self.keys.resolve(prompt))] = 0
         return attrs.evolve(self.operation(), arrays={"keep": keep})
 
     def check(self, model: ModelInfo) -> None:

@@ -438,6 +438,17 @@ def test_a_cut_takes_keys_away_and_gives_their_weight_to_the_others():
     assert Cut("pattern.1", keys="c").operation_in(prompt).arrays["keep"].tolist() == [1, 1, 0, 1]
 
 
+def test_keys_that_are_not_there_are_called_keys():
+    prompt = TokenizedPrompt("abcd", (1, 2, 3, 4), ("a", "b", "c", "d"), ((0, 1), (1, 2), (2, 3), (3, 4)))
+    with pytest.raises(LookupError, match="got keys='x', which does not occur in the prompt 'abcd'"):
+        Cut("pattern.1", keys="x").operation_in(prompt)
+    with pytest.raises(TypeError, match="got keys=None; wanted an index"):
+        Cut("pattern.1", keys=None)
+    # the queries are still tokens
+    with pytest.raises(TypeError, match="got tokens=2.5"):
+        Cut("pattern.1", keys=0, tokens=2.5)
+
+
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [

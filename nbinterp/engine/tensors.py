@@ -59,7 +59,12 @@ class Change:
         head, width = self.edit.site.head, features.shape[-1] // max(heads, 1)
         where = slice(None) if head is None else slice(head * width, (head + 1) * width)
         old = features[positions, where]
-        new = self.edit.operation(old, self.arguments)
+        # a model may compute its attention in another precision than everything else
+        arguments = {
+            name: value.to(old.dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+            for name, value in self.arguments.items()
+        }
+        new = self.edit.operation(old, arguments)
         # in float32: the norm of a long vector overflows in float16
         self.moved = (new - old).float().norm() / old.float().norm().clamp_min(torch.finfo(torch.float32).tiny)
         features[positions, where] = new

@@ -41,6 +41,9 @@ WIDTHS = (0.5, 2.0)
 PENALTIES = 10.0 ** np.arange(-2, 3)
 """Ridge penalties that are tried, in units of the features' mean squared singular value."""
 
+NEURAL_EXCHANGES = 19
+"""Exchanges of labels for which the neural probe is trained anew: each takes as long as the probe itself."""
+
 _AT_ONCE = 3_000_000
 """Numbers that the targets of so many exchanges as go together may have, for the memory's sake."""
 
@@ -322,37 +325,50 @@ def neural_probe(
     n_components: int | None,
     seed: int,
 ) -> tuple[Floats, dict[str, float]]:
-    """Return what each row adds to the neural probe's score ``[row, order]``, and its score for random labels of types."""
-    given = orders[:1] if drawn is None else np.concatenate([orders[:1], drawn[:1]])
-    q = task.targets.shape[1]
-    guesses = np.empty((len(given), len(rows), 1 if task.kind == "classification" else q))
+    """Return what each row adds to the neural probe's score ``[row, order]``, and its score for random labels of types.
+
+    The probe is trained anew for each order, in each fold.
+    """
+    given = orders if drawn is None else np.concatenate([orders, drawn[:1]])
+    marks = np.empty((len(rows), len(given)))
     for train, test, seen, unseen in _projected_folds(rows, folds, n_components):
         for i, order in enumerate(given):
-            if task.kind == "classification":
-                answers, make = task.codes[order][train], MLPClassifier
-            else:
-                mean, size = task.targets[order][train].mean(axis=0), task.targets[order][train].std() or 1.0
-                answers, make = (task.targets[order][train] - mean) / size, MLPRegressor
-            learner = make(hidden_layer_sizes=(32,), solver="lbfgs", alpha=1.0, max_iter=150, random_state=seed)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                guess = learner.fit(seen, answers.squeeze()).predict(unseen).reshape(len(test), -1)
-            guesses[i, test] = guess if task.kind == "classification" else guess * size + mean
-    marks = np.stack([_marks(guesses[0], task, order) for order in orders], axis=1)
+            marks[test, i] = _neural_marks(task, order, train, test, seen, unseen, seed)
     controls = {}
     if drawn is not None:
-        control = _marks(guesses[1], task, drawn[0])[:, None]
-        controls["neural"] = float(contributions(control, task, folds, drawn[:1]).mean())
-    return contributions(marks, task, folds, orders), controls
+        controls["neural"] = float(contributions(marks[:, -1:], task, folds, drawn[:1]).mean())
+    return contributions(marks[:, : len(orders)], task, folds, orders), controls
 
 
-def _marks(guesses: Floats, task: Task, order: Integers) -> Floats:
-    marks: Floats
-    if task.kind == "classification":
-        marks = (guesses[:, 0] == task.codes[order]).astype(np.float64)
-    else:
-        marks = ((guesses - task.targets[order]) ** 2).sum(axis=1)
-    return marks
+def _neural_marks(
+    task: Task, order: Integers, train: Integers, test: Integers, seen: Floats, unseen: Floats, seed: int
+) -> Floats:
+    """Return how each test row fares, ``[test]``, when the probe learns from the training rows."""
+    given = {"hidden_layer_sizes": (32,), "solver": "lbfgs", "alpha": 1.0, "max_iter": 150, "random_state": seed}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        if task.kind == "classification":
+            guesses = MLPClassifier(**given).fit(seen, task.codes[order[train]]).predict(unseen)
+            right: Floats = (guesses == task.codes[order[test]]).astype(np.float64)
+            return right
+        targets = task.targets[order[train]]
+        mean, size = targets.mean(axis=0), targets.std() or 1.0
+        fitted = MLPRegressor(**given).fit(seen, ((targets - mean) / size).squeeze()).predict(unseen)
+    wrong: Floats = ((fitted.reshape(len(test), -1) * size + mean - task.targets[order[test]]) ** 2).sum(axis=1)
+    return wrong
+
+
+def p_of_few(score: float, exchanged: Floats, least: float) -> float:
+    """Return p of a score against those of a few exchanges of labels, ``[order]``, as if all came from one normal distribution.
+
+    The score is one more draw: its distance from their mean, in their standard deviations × √(1 + 1/n), follows Student's t.
+    A Monte Carlo p could not be below 1 / (n + 1). `least` is the smallest that is said.
+    """
+    n = len(exchanged)
+    spread = float(exchanged.std(ddof=1)) * np.sqrt(1 + 1 / n)
+    distance = score - float(exchanged.mean())
+    tail = float(t.sf(distance / spread, n - 1)) if spread > 0 else float(distance <= 0)
+    return max(tail, least)
 
 
 def fold_error(of_fold: list[float]) -> float:

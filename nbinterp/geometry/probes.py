@@ -10,6 +10,7 @@ import pandas as pd
 
 from nbinterp.geometry.circular import CircleTest, circle_test
 from nbinterp.geometry.crossvalidation import (
+    NEURAL_EXCHANGES,
     ProbeKind,
     check_rows,
     contributions,
@@ -19,6 +20,7 @@ from nbinterp.geometry.crossvalidation import (
     folds_of,
     neural_probe,
     nonlinear_gain,
+    p_of_few,
     task_of,
 )
 from nbinterp.geometry.labels import centroids
@@ -169,7 +171,7 @@ def probe(
     n_permutations : int
         Exchanges of labels, for p; within groups where these hold several labels, of whole groups where they hold one.
     neural : bool
-        Whether to train the neural probe too, which takes longest.
+        Whether to train the neural probe too, 20 times in each fold, which takes longest.
     looks : int
         How many sites or attributes you looked at to find this one.
     max_rows : int
@@ -190,8 +192,10 @@ def probe(
     The linear probe is ridge regression; for labels on their indicators, with the nearest class mean in the fitted space
     (flexible discriminant analysis, Hastie, Tibshirani & Buja 1994): with linear features this is linear discriminant
     analysis. The kernel probe is the same on features of a radial kernel, the penalty and width chosen by leaving one
-    row out in closed form. Both are so refitted for every exchange of labels. The neural probe (32 hidden units) is not:
-    its p exchanges the labels against its predictions on rows that it has not seen.
+    row out in closed form. Both are so refitted for every exchange of labels. The neural probe (32 hidden units) is trained
+    anew for the first 19 of them, and its p is that of Student's t for one more draw from their normal distribution, no
+    smaller than 1 / (1 + n_permutations). Its predictions must not be held against exchanged labels instead: what folds learn
+    from each other's rows would be lost, and p wrong to either side.
     """
     prepared = prepare(cloud, None, within=within, max_norm_ratio=max_norm_ratio, seed=seed)
     rng = np.random.default_rng(seed)
@@ -223,15 +227,19 @@ def probe(
             controls[which] = float(contributions(found, task, folds, drawn).mean())
     held = {which: contributions(found, task, folds, orders) for which, found in marks.items()}
     if neural:
-        held["neural"], controls_neural = neural_probe(rows, task, folds, orders, drawn, n_components, seed)
+        few = orders[: 1 + NEURAL_EXCHANGES]
+        held["neural"], controls_neural = neural_probe(rows, task, folds, few, drawn, n_components, seed)
         controls |= controls_neural
     lines, by_fold = [], []
     for which, parts in held.items():
         scores = parts.mean(axis=0)
-        p = min(1.0, looks * (1 + int((scores[1:] >= scores[0] - 1e-12).sum())) / len(scores))
+        if len(scores) == len(orders):
+            p = (1 + int((scores[1:] >= scores[0] - 1e-12).sum())) / len(scores)
+        else:
+            p = p_of_few(float(scores[0]), scores[1:], 1 / len(orders))
         of_fold = [float(parts[folds == fold, 0].mean()) for fold in range(n_folds)]
         control = controls.get(which, np.nan)
-        lines.append((which, scores[0], fold_error(of_fold), control, scores[0] - control, p))
+        lines.append((which, scores[0], fold_error(of_fold), control, scores[0] - control, min(1.0, looks * p)))
         by_fold += [(which, fold, score) for fold, score in enumerate(of_fold)]
     frame = pd.DataFrame(lines, columns=["probe", "score", "error", "control", "selectivity", "p"])
     folded = pd.DataFrame(by_fold, columns=["probe", "fold", "score"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ import xarray as xr
 
 from nbinterp.experiment import Experiment
 from nbinterp.methods.grids import layers_of
-from nbinterp.methods.one_prompt import OfOnePrompt
+from nbinterp.methods.one_prompt import OfOnePrompt, OfSeveral, positions_of
+from nbinterp.prompts import Chat
 from nbinterp.sites import Site
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from nbinterp.model import Model
     from nbinterp.prompts import Prompt, TokenizedPrompt
     from nbinterp.results import Result
+    from nbinterp.tokens import TokensLike
+
+_Part: TypeAlias = "tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]"
 
 _DRAWN = 140
 """More tokens than this a side make more cells than a page can draw."""
@@ -79,6 +84,22 @@ class Attention(OfOnePrompt):
         """Mean weight that each head puts on the first token, over the queries after it: ``[layer, head]``."""
         return self.pattern.isel(key=0, query=slice(1, None)).mean("query")
 
+    def weight(self, query: TokensLike, key: TokensLike) -> xr.DataArray:
+        """Return how much of what some queries look at lies on some keys, the mean over these queries: ``[layer, head]``.
+
+        Parameters
+        ----------
+        query, key : as tokens in interventions
+            Which tokens look, and where to.
+
+        Raises
+        ------
+        LookupError
+            For tokens that are not there.
+        """
+        queries, keys = (positions_of(chosen, self.prompt) for chosen in (query, key))
+        return self.pattern.isel(query=list(queries), key=list(keys)).sum("key").mean("query")
+
     def frame(self, *, least: float = 0.01) -> pd.DataFrame:
         """Return one line an edge from a query to a key.
 
@@ -132,30 +153,12 @@ class Attention(OfOnePrompt):
         ValueError, LookupError
             For a head that was not read, and for more tokens than a page can draw.
         """
-        from nbinterp.charts.attention import pattern_chart
-
-        read = self.pattern["layer"].to_numpy().tolist()
-        if layer not in read or not 0 <= head < self.pattern.sizes["head"]:
-            raise LookupError(
-                f"got head {layer}.{head}, which was not read; there are layers {read} with heads 0 to {self.pattern.sizes['head'] - 1}."
-            )
-        positions = range(len(self.prompt))[tokens]
-        if not 0 < len(positions) <= _DRAWN:
-            raise ValueError(
-                f"got {len(positions)} tokens to draw; a chart holds 1 to {_DRAWN} a side: choose some, tokens=slice(-{_DRAWN}, None)."
-            )
-        shown = self.weighted if weighted else self.pattern
-        here = shown.sel(layer=layer, head=head).to_numpy()[tokens, tokens]
         what = "weighted attention" if weighted else "attention"
+        shown = self.weighted if weighted else self.pattern
         if self.base is not None and not weighted:
-            here, what = here - self.base.sel(layer=layer, head=head).to_numpy()[tokens, tokens], "change of attention"
-        return pattern_chart(
-            here,
-            [f"{i}: {self.prompt.tokens[i]}" for i in positions],
-            value=what,
-            title=f"{what.capitalize()} of head {layer}.{head}",
-            subtitle=f"{self.model.name}: {self.prompt.text}",
-        )
+            shown, what = shown - self.base, "change of attention"
+        labels = [f"{i}: {token}" for i, token in enumerate(self.prompt.tokens)]
+        return _drawn(shown, layer, head, labels, tokens, what, f"{self.model.name}: {self.prompt.text}")
 
     def __repr__(self) -> str:
         n = self.pattern.sizes
@@ -165,11 +168,7 @@ class Attention(OfOnePrompt):
             f"  {self.prompt.text!r}",
         ]
         if n["query"] > 1:
-            resting = float((first > 0.5).mean())
-            lines.append(
-                f"  the first token gets {float(first.mean()):.0%} of all weight, and more than half of it in {resting:.0%} of the heads: "
-                "heads that rest look there"
-            )
+            lines.append(f"  {_resting(first)}")
         if self.base is not None:
             moved = abs(self.pattern - self.base).sum("key").mean("query") / 2
             places = np.dstack(np.unravel_index(np.argsort(-moved.to_numpy(), axis=None)[:3], moved.shape))[0]
@@ -178,14 +177,143 @@ class Attention(OfOnePrompt):
         return "\n".join(lines)
 
 
+@dataclass(frozen=True, eq=False)
+class Attentions(OfSeveral[Attention]):
+    """What every head looks at in several prompts.
+
+    Parameters
+    ----------
+    each : tuple of Attention, ``[prompt]``
+        Of each prompt, in the order given.
+    """
+
+    @property
+    def on_first(self) -> xr.DataArray:
+        """Mean weight that each head puts on the first token: ``[prompt, layer, head]``."""
+        return xr.concat([one.on_first for one in self.each], "prompt")
+
+    def weight(self, query: TokensLike, key: TokensLike) -> xr.DataArray:
+        """Return how much of what some queries look at lies on some keys, in each prompt: ``[prompt, layer, head]``.
+
+        Parameters
+        ----------
+        query, key : as tokens in interventions
+            Which tokens look, and where to, found in each prompt by itself: where it differs from prompt to prompt, a regular
+            expression or a function of the prompt's tokens finds them.
+
+        Raises
+        ------
+        LookupError
+            For tokens that are not there.
+        """
+        return xr.concat([one.weight(query, key) for one in self.each], "prompt")
+
+    def frame(self, *, least: float = 0.01) -> pd.DataFrame:
+        """Return the lines of `Attention.frame` of all prompts, with ``prompt``, the prompt's number, in front."""
+        frames = [one.frame(least=least) for one in self.each]
+        whole = pd.concat(frames, keys=range(len(frames)), names=["prompt"])
+        return whole.reset_index("prompt").reset_index(drop=True)
+
+    def chart(self, layer: int, head: int, *, tokens: slice = slice(None)) -> alt.Chart:
+        """Return one head's mean pattern over the prompts as a heat map, with the interventions.
+
+        Parameters
+        ----------
+        layer, head : int
+            Which head.
+        tokens : slice
+            Which part of long prompts.
+
+        Raises
+        ------
+        ValueError, LookupError
+            As `Attention.chart`, and for prompts of different token length.
+        """
+        lengths = sorted({len(one.prompt) for one in self.each})
+        if len(lengths) > 1:
+            raise ValueError(
+                f"got prompts of {lengths[0]} to {lengths[-1]} tokens to draw as one; wanted equally many in each: draw one of "
+                f"them, found[0].chart({layer}, {head})."
+            )
+        said = [set(texts) for texts in zip(*(one.prompt.tokens for one in self.each), strict=True)]
+        labels = [f"{i}: {texts.pop() if len(texts) == 1 else '…'}" for i, texts in enumerate(said)]
+        mean = xr.concat([one.pattern for one in self.each], "prompt").mean("prompt")
+        return _drawn(mean, layer, head, labels, tokens, "mean attention", f"{self.model.name}: {self._prompts}")
+
+    @property
+    def _prompts(self) -> str:
+        more = len(self) - 1
+        return self.each[0].prompt.text + (f" and {more} more" if more else "")
+
+    def __repr__(self) -> str:
+        n = self.each[0].pattern.sizes
+        lines = [
+            f"Attention of {n['layer']} layers × {n['head']} heads in {len(self)} prompts on {self.model}",
+            f"  {self._prompts}",
+        ]
+        if all(len(one.prompt) > 1 for one in self.each):
+            lines.append(f"  {_resting(self.on_first)}")
+        return "\n".join(lines)
+
+
+def _drawn(
+    patterns: xr.DataArray, layer: int, head: int, labels: Sequence[str], tokens: slice, what: str, subtitle: str
+) -> alt.Chart:
+    """Return a head's pattern as a heat map: ``patterns [layer, head, query, key]``."""
+    from nbinterp.charts.attention import pattern_chart
+
+    read = patterns["layer"].to_numpy().tolist()
+    if layer not in read or not 0 <= head < patterns.sizes["head"]:
+        raise LookupError(
+            f"got head {layer}.{head}, which was not read; there are layers {read} with heads 0 to {patterns.sizes['head'] - 1}."
+        )
+    shown = labels[tokens]
+    if not 0 < len(shown) <= _DRAWN:
+        raise ValueError(
+            f"got {len(shown)} tokens to draw; a chart holds 1 to {_DRAWN} a side: choose some, tokens=slice(-{_DRAWN}, None)."
+        )
+    return pattern_chart(
+        patterns.sel(layer=layer, head=head).to_numpy()[tokens, tokens],
+        list(shown),
+        value=what,
+        title=f"{what.capitalize()} of head {layer}.{head}",
+        subtitle=subtitle,
+    )
+
+
+def _resting(first: xr.DataArray) -> str:
+    return (
+        f"the first token gets {float(first.mean()):.0%} of all weight, and more than half of it in {float((first > 0.5).mean()):.0%} "
+        "of the heads: heads that rest look there"
+    )
+
+
+@overload
 def attention(
     model: Model,
     prompt: Prompt | Experiment,
     *,
+    layers: Iterable[int] | None = ...,
+    values: bool = ...,
+    cancel: Callable[[], bool] = ...,
+) -> Attention: ...
+@overload
+def attention(
+    model: Model,
+    prompt: list[Prompt] | list[Experiment] | tuple[Prompt | Experiment, ...],
+    *,
+    layers: Iterable[int] | None = ...,
+    values: bool = ...,
+    cancel: Callable[[], bool] = ...,
+) -> Attentions: ...
+def attention(
+    model: Model,
+    prompt: Prompt | Experiment | Sequence[Prompt | Experiment],
+    *,
     layers: Iterable[int] | None = None,
     values: bool = False,
     cancel: Callable[[], bool] = lambda: False,
-) -> Attention:
+) -> Attention | Attentions:
     """Read what every head looks at.
 
     A model whose attention is computed without a pattern computes it step by step for this run, and goes back after it.
@@ -194,8 +322,9 @@ def attention(
     ----------
     model : Model
         The model.
-    prompt : str, Chat or Experiment
-        With one prompt; under an experiment's interventions both patterns are read, changed and untouched.
+    prompt : str, Chat or Experiment, or list of them
+        An experiment has one prompt; under its interventions both patterns are read, changed and untouched. The prompts of a
+        list are run together.
     layers : iterable of int, optional
         Which layers; all by default.
     values : bool
@@ -205,26 +334,58 @@ def attention(
 
     Returns
     -------
-    Attention
+    Attention, or Attentions for a list
 
     Raises
     ------
     ValueError
-        For more than one prompt, and for patterns that take more memory than the model's `memory_bound`: before it runs.
+        For an experiment with more than one prompt, and for patterns that take more memory than the model's `memory_bound`: before it runs.
     """
-    asked = prompt if isinstance(prompt, Experiment) else Experiment(prompt)
-    if len(asked.prompts) != 1:
-        raise ValueError(f"got an experiment with {len(asked.prompts)} prompts; wanted one: ask for each on its own.")
+    # a list of messages is one chat
+    single = isinstance(prompt, str | Chat | Experiment) or isinstance(next(iter(prompt), None), Mapping)
+    given: list[Any] = [prompt] if single else list(cast("Iterable[Any]", prompt))
+    asked = [one if isinstance(one, Experiment) else Experiment(one) for one in given]
+    if not asked:
+        raise ValueError("got no prompt; wanted at least one text or chat.")
+    for one in asked:
+        if len(one.prompts) != 1:
+            raise ValueError(
+                f"got an experiment with {len(one.prompts)} prompts; wanted one: give a list of experiments."
+            )
     chosen = layers_of(layers, model.info)
     for component in ("pattern", "v", "z") if values else ("pattern",):
         model.info.check(Site(component, 0))
-    tokens = model.tokens(asked.prompts[0])
-    changed = bool(asked.active)
-    one = 4 * model.info.n_heads * len(tokens) ** 2 * (2 if changed else 1)
+    prompts = [model.tokens(one.prompts[0]) for one in asked]
+    # what a run reads it holds beside what is returned: a part of the layers at a time
+    at_once = max(1, _fitting(model, asked, prompts, len(chosen)) // 4)
+    parts: list[list[list[_Part]]] = []
+    for first in range(0, len(chosen), at_once):
+        some = chosen[first : first + at_once]
+        sites = [Site(c, layer) for layer in some for c in (("pattern", "v") if values else ("pattern",))]
+        results = model.run([Experiment(one.prompts, one.interventions, sites) for one in asked], cancel=cancel)
+        parts.append(
+            [
+                [_read(model, result, some, values, base) for base in ((False, True) if one.active else (False,))]
+                for one, result in zip(asked, results, strict=True)
+            ]
+        )
+    found = []
+    for i, (one, tokens) in enumerate(zip(asked, prompts, strict=True)):
+        pattern, norms = _joined([part[i][0] for part in parts], chosen)
+        base, base_norms = _joined([part[i][1] for part in parts], chosen) if one.active else (None, None)
+        found.append(Attention(pattern, base, norms, base_norms, tokens, one.on(model.info)))
+    return found[0] if single else Attentions(tuple(found))
+
+
+def _fitting(model: Model, asked: Sequence[Experiment], prompts: Sequence[TokenizedPrompt], n_layers: int) -> int:
+    """Return of how many layers the patterns fit into memory; ValueError where those that were asked for do not."""
+    cells = sum(len(seen) ** 2 * (2 if one.active else 1) for one, seen in zip(asked, prompts, strict=True))
+    one = 4 * model.info.n_heads * cells
     most = model.memory_bound // one
-    if len(chosen) > most:
+    if n_layers > most:
+        over = f"{len(prompts[0])} tokens" if len(prompts) == 1 else f"{len(prompts)} prompts"
         raise ValueError(
-            f"got {len(chosen)} layers of {model.info.n_heads} heads over {len(tokens)} tokens to read, {_size(one * len(chosen))} of patterns; "
+            f"got {n_layers} layers of {model.info.n_heads} heads over {over} to read, {_size(one * n_layers)} of patterns; "
             f"the model's memory_bound is {_size(model.memory_bound)}: "
             + (
                 f"ask for {most} layers at most, layers=[…]."
@@ -232,18 +393,7 @@ def attention(
                 else "raise model.memory_bound, or shorten the prompt."
             )
         )
-    # what a run reads it holds beside what is returned: a part of the layers at a time
-    at_once = max(1, most // 4)
-    parts = []
-    for first in range(0, len(chosen), at_once):
-        some = chosen[first : first + at_once]
-        sites = [Site(c, layer) for layer in some for c in (("pattern", "v") if values else ("pattern",))]
-        bound = Experiment(asked.prompts, asked.interventions, sites)
-        result = model.run(bound, cancel=cancel)
-        parts.append([_read(model, result, some, values, base) for base in ((False, True) if changed else (False,))])
-    pattern, norms = _joined([part[0] for part in parts], chosen)
-    base, base_norms = _joined([part[1] for part in parts], chosen) if changed else (None, None)
-    return Attention(pattern, base, norms, base_norms, tokens, asked.on(model.info))
+    return most
 
 
 def _read(

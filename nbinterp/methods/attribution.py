@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from nbinterp.methods.grids import largest
-from nbinterp.methods.one_prompt import OfOnePrompt, one_prompt, positions_of
+from nbinterp.methods.one_prompt import OfOnePrompt, OfSeveral, one_prompt, positions_of
 from nbinterp.methods.pieces import piece_of
 from nbinterp.metrics import Metric
 from nbinterp.sites import Site
@@ -147,14 +147,63 @@ class LogitAttribution(OfOnePrompt):
 _LINEAR = "the final norm is folded in, with its scale as it is in this run"
 
 
+@dataclass(frozen=True, eq=False)
+class LogitAttributions(OfSeveral[LogitAttribution]):
+    """Several logits, or differences of two, after the same tokens of the same prompt, each as the sum of its parts.
+
+    Parameters
+    ----------
+    each : tuple of LogitAttribution, ``[logit]``
+        Of each logit, in the order given.
+    """
+
+    def frame(self) -> pd.DataFrame:
+        """Return the lines of `LogitAttribution.frame` of all logits, with ``logit``, which one, in front."""
+        return pd.concat([one.frame().assign(logit=one.metric) for one in self.each], ignore_index=True)[
+            ["logit", *self.each[0].frame().columns]
+        ]
+
+    def chart(self, *, by: str | None = None, token: int = -1) -> alt.VConcatChart:
+        """Return the charts of all logits one below the other: see `LogitAttribution.chart`."""
+        from nbinterp.charts.theme import together
+
+        return together([[one.chart(by=by, token=token)] for one in self.each])
+
+    def __repr__(self) -> str:
+        head = f"Logit attribution of {len(self)} logits on {self.model}"
+        return "\n".join([head, *(f"  {line}" for one in self.each for line in repr(one).splitlines())])
+
+
+Asked: TypeAlias = "str | int | tuple[str | int, str | int] | Metric"
+"""A token, a pair of them for the difference of their logits, or a metric of logits."""
+
+
+@overload
 def logit_attribution(
     model: Model,
     prompt: Prompt | Experiment | Sequence[Mapping[str, str]],
-    token: str | int | tuple[str | int, str | int] | Metric,
+    token: Asked,
+    *,
+    tokens: TokensLike = ...,
+    cancel: Callable[[], bool] = ...,
+) -> LogitAttribution: ...
+@overload
+def logit_attribution(
+    model: Model,
+    prompt: Prompt | Experiment | Sequence[Mapping[str, str]],
+    token: list[str] | list[int] | list[Asked],
+    *,
+    tokens: TokensLike = ...,
+    cancel: Callable[[], bool] = ...,
+) -> LogitAttributions: ...
+def logit_attribution(
+    model: Model,
+    prompt: Prompt | Experiment | Sequence[Mapping[str, str]],
+    token: Asked | list[str] | list[int] | list[Asked],
     *,
     tokens: TokensLike = -1,
     cancel: Callable[[], bool] = lambda: False,
-) -> LogitAttribution:
+) -> LogitAttribution | LogitAttributions:
     """Split a token's logit, or the difference of two, into what embedding, each head and each MLP write of it.
 
     The last residual stream is the sum of what went into the first block and of what every attention and MLP adds. The final
@@ -170,9 +219,9 @@ def logit_attribution(
     prompt : str, Chat or Experiment
         What the model is given. Of an experiment with interventions both runs are split; what an intervention itself writes
         into the stream is a part of its own.
-    token : str, int, pair of them, or Metric
+    token : str, int, pair of them, or Metric; or list of these
         Whose logit; of a pair the difference, first − second; or `nbinterp.logit` or `nbinterp.logit_difference`. Of a text of
-        several tokens the first is taken, and the result says so.
+        several tokens the first is taken, and the result says so. A list asks for each, in one run of the model.
     tokens : as in interventions
         After which tokens of the prompt; ``"last"`` and ``"all"`` are always shorthands here.
     cancel : callable
@@ -180,7 +229,7 @@ def logit_attribution(
 
     Returns
     -------
-    LogitAttribution
+    LogitAttribution, or LogitAttributions for a list
         With `LogitAttribution.frame`, `LogitAttribution.top` and `LogitAttribution.chart`.
 
     Raises
@@ -199,16 +248,30 @@ def logit_attribution(
     >>> nb.logit_attribution(model, "The capital of France is", (" Paris", " Rome")).top()  # doctest: +SKIP
     """
     experiment = one_prompt(model, prompt)
-    weights, name, notes = _asked(model, token)
+    asked = [_asked(model, one) for one in (token if isinstance(token, list) else [token])]
+    if not asked:
+        raise ValueError("got no token; wanted at least one, for example ' Paris'.")
     layers = range(model.info.n_layers)
     sites = [Site("resid_pre", 0), *(Site(c, n) for n in layers for c in ("z", "attn_out", "mlp_out", "resid_post"))]
     for site in sites[:5]:
         model.info.check(site)
     seen = model.tokens(experiment.prompts[0])
     positions = positions_of(tokens, seen)
-    readout = model.readout
     result = model.run(replace(experiment, read=tuple(sites)), cancel=cancel)
-    runs = ["base", "changed"] if experiment.active else ["base"]
+    found = tuple(_attributed(model, result, seen, positions, *one) for one in asked)
+    return LogitAttributions(found) if isinstance(token, list) else found[0]
+
+
+def _attributed(
+    model: Model,
+    result: Result,
+    prompt: TokenizedPrompt,
+    positions: Sequence[int],
+    weights: Mapping[int, float],
+    name: str,
+    notes: tuple[str, ...],
+) -> LogitAttribution:
+    runs = ["base", "changed"] if result.experiment.active else ["base"]
     split = [_split(model, result, positions, weights, run == "base") for run in runs]
     tables = _tabled([one for one, _ in split], model.info)
     logits = np.stack([total for _, total in split])
@@ -221,8 +284,8 @@ def logit_attribution(
         xr.DataArray(logits, {"run": runs, "token": list(positions)}, ("run", "token"), attrs={"units": "logits"}),
         gap,
         name,
-        readout.cap,
-        seen,
+        model.readout.cap,
+        prompt,
         result.experiment,
         notes,
     )
@@ -236,9 +299,11 @@ def _asked(model: Model, token: object) -> tuple[dict[int, float], str, tuple[st
                 f"got the metric {token}, which is no sum of logits; wanted nb.logit or nb.logit_difference, a token or a pair of tokens."
             )
         token = token.tokens
-    given = token if isinstance(token, tuple | list) else (token,)
+    given = token if isinstance(token, tuple) else (token,)
     if len(given) not in (1, 2):
-        raise ValueError(f"got {len(given)} tokens; wanted one, or a pair for the difference of their logits.")
+        raise ValueError(
+            f"got {len(given)} tokens; wanted one, or a pair for the difference of their logits: for each of several give a list."
+        )
     pieces = [piece_of(model, one) for one in given]
     if len({piece.id for piece in pieces}) < len(pieces):
         raise ValueError(f"got {pieces[0].text!r} twice; the difference of a logit from itself is 0: give two tokens.")

@@ -199,7 +199,11 @@ class Behaviour:
 class Explained(Told):
     """A result that explains a behaviour."""
 
-    behaviour: Behaviour
+    if TYPE_CHECKING:
+
+        @property
+        def behaviour(self) -> Behaviour:
+            """Whether the model does what is explained."""
 
     @property
     def model(self) -> ModelInfo:

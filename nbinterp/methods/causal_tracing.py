@@ -11,7 +11,7 @@ from nbinterp.experiment import Experiment
 from nbinterp.geometry.told import Told
 from nbinterp.interventions import Patch
 from nbinterp.methods.behaviour import Gate, answering, check_gate
-from nbinterp.methods.grids import check_count, check_window, components_of, layers_of, tidy, window_of
+from nbinterp.methods.grids import check_count, check_window, components_of, deciding, layers_of, tidy, window_of
 from nbinterp.metrics import Metric, probability
 from nbinterp.pairs import against
 from nbinterp.sites import Site
@@ -101,7 +101,7 @@ class CausalTrace(Told):
         return self.frame().nlargest(max(k, 0), "effect", keep="first").reset_index(drop=True)
 
     def chart(self) -> alt.Chart | alt.VConcatChart:
-        """Return effects as heat maps, one for each component: layers run down, tokens to the right."""
+        """Return effects as heat maps, one for each component: the last layer on top, tokens to the right."""
         from nbinterp.charts.patching import patching_chart
 
         return patching_chart(
@@ -124,15 +124,22 @@ class CausalTrace(Told):
             f"  {self.prompt.text!r}, {self._noise}",
             f"  {self.metric}: {self.base:.3g} untouched, {self.blurred.mean():.3g} under the noise",
         ]
-        if not self.blurred.mean() < self.base:
+        harm = self.base - float(self.blurred.mean())
+        if not harm > 0:
             lines.append("  ! the noise does the answer no harm, so that there is nothing to bring back: raise noise")
         frame = self.frame()
         for component, part in frame.groupby("component", sort=False):
+            if str(component).startswith("resid") and harm > 0:
+                # behind the last block the last token alone is the answer: where it lies says more than where it is largest
+                lines.append(f"  {component}: {deciding(self.effects.sel(component=component) / harm, 'comes back')}")
+                continue
             most = part.iloc[int(part["effect"].to_numpy().argmax())]
             n = self.window[str(component)]
-            around = f"layer {most['layer']}" if n == 1 else f"{n} layers around {most['layer']}"
+            around = f"layer {most['layer']} at {most['text']!r} brings"
+            if n > 1:
+                around = f"{n} layers around {most['layer']} at {most['text']!r} bring"
             lines.append(
-                f"  {component}: {around} at {most['text']!r} bring back most, {most['effect']:+.3g} ({most['low']:+.3g} to {most['high']:+.3g})"
+                f"  {component}: {around} back most, {most['effect']:+.3g} ({most['low']:+.3g} to {most['high']:+.3g})"
             )
         return "\n".join(lines)
 

@@ -13,12 +13,16 @@ from nbinterp.geometry.told import Told
 from nbinterp.methods.behaviour import Explained
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import altair as alt
     import xarray as xr
     from numpy.typing import NDArray
 
     from nbinterp.anatomy import ModelInfo
-    from nbinterp.methods.behaviour import Behaviour
+    from nbinterp.methods.behaviour import Behaviour, Gate
+    from nbinterp.methods.circuits import EdgeScores
+    from nbinterp.pairs import Metrics
     from nbinterp.wiring import How, Mask, Wiring
 
 
@@ -32,12 +36,8 @@ class Circuit(Explained):
     ----------
     edges : array of bool, ``[receiver, node]``
         Which; without dead ends.
-    scores : DataArray, ``[receiver, node]``
-        By which they were chosen.
-    wiring : Wiring
-        The model as a graph.
-    behaviour : Behaviour
-        The metric of the prompts on which it was checked.
+    scored : EdgeScores
+        By which they were chosen, with the prompts on which the circuit was checked.
     values : array, ``[n_pairs]``
         The metric with all other edges cut.
     faithfulness : float
@@ -46,8 +46,8 @@ class Circuit(Explained):
         The same of all edges but these: large where what was left out does it as well.
     random : array, ``[draw]``
         The same of random circuits of as many edges, each leading to the logits.
-    held_out : bool
-        Whether the prompts are others than those on which edges were scored.
+    seed : int
+        Of these.
 
     References
     ----------
@@ -55,14 +55,46 @@ class Circuit(Explained):
     """
 
     edges: Mask = field(repr=False)
-    scores: xr.DataArray = field(repr=False)
-    wiring: Wiring
-    behaviour: Behaviour
+    scored: EdgeScores = field(repr=False)
     values: NDArray[np.float64] = field(repr=False)
     faithfulness: float
     complement: float
     random: NDArray[np.float64]
-    held_out: bool
+    seed: int = 0
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """The metric of the prompts on which it was checked, and whether the model does what is explained."""
+        return self.scored.behaviour
+
+    @property
+    def scores(self) -> xr.DataArray:
+        """By which edges were chosen: ``[receiver, node]``."""
+        return self.scored.scores
+
+    @property
+    def wiring(self) -> Wiring:
+        """The model as a graph."""
+        return self.scored.wiring
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the prompts are others than those on which edges were scored."""
+        return self.scored.held_out
+
+    def on(
+        self,
+        clean: object,
+        corrupted: object,
+        *,
+        metric: Metrics,
+        gate: Gate = "warn",
+        progress: bool = False,
+        cancel: Callable[[], bool] = lambda: False,
+    ) -> Circuit:
+        """Return the same circuit, checked on other prompts, beside random ones of as many edges: see `EdgeScores.on`."""
+        scored = self.scored.on(clean, corrupted, metric=metric, gate=gate, progress=progress, cancel=cancel)
+        return scored.circuit(self.edges, draws=len(self.random), seed=self.seed, progress=progress, cancel=cancel)
 
     @property
     def n_edges(self) -> int:
@@ -130,7 +162,11 @@ class Circuit(Explained):
     @property
     def _controls(self) -> str:
         drawn = f", random ones {self.random.min():.2f} to {self.random.max():.2f}" if len(self.random) else ""
-        return f"{self.model.name}; all other edges {self.complement:.2f}{drawn}"
+        return f"{self._rests_on}; {self.model.name}; all other edges {self.complement:.2f}{drawn}"
+
+    @property
+    def _rests_on(self) -> str:
+        return on_pairs(len(self.values), self.held_out)
 
     def __repr__(self) -> str:
         total = int(self.wiring.edges.sum())
@@ -138,11 +174,9 @@ class Circuit(Explained):
         heads = [name for name in nodes["node"] if name.startswith("L")]
         mlps = [name for name in nodes["node"] if name.startswith("M")]
         shown = ", ".join(heads[:24]) + (f" and {len(heads) - 24} more" if len(heads) > 24 else "")
-        n = len(self.behaviour.pairs)
         lines = [
             f"Circuit of {many(self.n_edges, 'edge')} ({self.n_edges / total:.2%} of {total:,}) on {self.model}",
-            f"  faithfulness {self.faithfulness:.2f} on {many(n, 'pair')}"
-            + (", held out" if self.held_out else ", those on which edges were scored"),
+            f"  faithfulness {self.faithfulness:.2f} {self._rests_on}",
             f"  of all other edges {self.complement:.2f}"
             + (
                 f"; of {len(self.random)} random circuits of as many edges {self.random.min():.2f} to {self.random.max():.2f}"
@@ -179,8 +213,10 @@ class FaithfulnessCurve(Told):
         How edges were chosen.
     draws : int
         How many random circuits.
+    n_pairs : int
+        On how many pairs of prompts.
     held_out : bool
-        Whether the prompts are others than those on which edges were scored.
+        Whether these are others than those on which edges were scored.
     """
 
     points: pd.DataFrame = field(repr=False)
@@ -189,6 +225,7 @@ class FaithfulnessCurve(Told):
     model: ModelInfo
     how: How
     draws: int
+    n_pairs: int
     held_out: bool
 
     def frame(self) -> pd.DataFrame:
@@ -202,8 +239,12 @@ class FaithfulnessCurve(Told):
         return faithfulness_chart(
             self.points,
             title="Faithfulness as edges are kept",
-            subtitle=f"{self.metric}, {self.model.name}, {self.how}",
+            subtitle=f"{self.metric} {self._rests_on}; {self.model.name}, {self.how}",
         )
+
+    @property
+    def _rests_on(self) -> str:
+        return on_pairs(self.n_pairs, self.held_out)
 
     def __repr__(self) -> str:
         reached = []
@@ -216,8 +257,7 @@ class FaithfulnessCurve(Told):
         return "\n".join(
             [
                 f"Faithfulness over kept edges of {self.total:,} ({self.how}) on {self.model}",
-                f"  {self.metric}, "
-                + ("held-out prompts" if self.held_out else "the prompts on which edges were scored"),
+                f"  {self.metric} {self._rests_on}",
                 f"  first reaches {'; '.join(reached)}" if reached else "  never reaches one half",
                 *([f"  random circuits of fewer than all edges reach {random:.2f} at most"] if self.draws else []),
             ]
@@ -252,3 +292,8 @@ def _where(wiring: Wiring, node: int) -> tuple[int, str]:
 def many(number: int, of: str) -> str:
     """Return a number with what it counts."""
     return f"{number:,} {of}{'' if number == 1 else 's'}"
+
+
+def on_pairs(n: int, held_out: bool) -> str:
+    """Say on how many pairs of prompts something rests, and whether they had a part in the scores."""
+    return f"on {many(n, 'pair')}, " + ("held out" if held_out else "those on which edges were scored")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -71,6 +72,40 @@ class EdgeScores(Explained):
     def n_edges(self) -> int:
         """How many edges the model has."""
         return int(self.wiring.edges.sum())
+
+    @property
+    def held_out(self) -> bool:
+        """Whether circuits are checked on other prompts than those on which edges were scored."""
+        scored = {(pair.clean.ids, pair.corrupted.ids) for pair in self.pairs}
+        return scored.isdisjoint((pair.clean.ids, pair.corrupted.ids) for pair in self.checks)
+
+    def on(
+        self,
+        clean: object,
+        corrupted: object,
+        *,
+        metric: Metrics,
+        gate: Gate = "warn",
+        progress: bool = False,
+        cancel: Callable[[], bool] = lambda: False,
+    ) -> EdgeScores:
+        """Return the same scores, with circuits checked on other prompts: other names, another sentence.
+
+        Parameters
+        ----------
+        clean, corrupted, metric, gate
+            As for `nbinterp.circuit`.
+        progress, cancel
+            As for `Model.run`.
+
+        Raises
+        ------
+        ValueError, LookupError, TypeError, BehaviourMissing
+            As for `nbinterp.circuit`.
+        """
+        check_gate(gate)
+        checks = tuple(align(pair, self._model.tokens) for pair in pairs_of(clean, corrupted, metric))
+        return replace(self, checks=checks, behaviour=_shown(self._model, checks, progress, cancel).require(gate))
 
     def frame(self) -> pd.DataFrame:
         """Return one line an edge, the largest score in either direction first: see `Circuit.frame`."""
@@ -154,17 +189,7 @@ class EdgeScores(Explained):
         values = self._run([kept, self.wiring.edges & ~kept, *random], progress, cancel)
         faithful = self._normalised(values)
         kept.flags.writeable = False
-        return Circuit(
-            kept,
-            self.scores,
-            self.wiring,
-            self.behaviour,
-            values[0],
-            faithful[0],
-            faithful[1],
-            faithful[2:],
-            self._held_out,
-        )
+        return Circuit(kept, self, values[0], faithful[0], faithful[1], faithful[2:], seed)
 
     def faithfulness(
         self,
@@ -202,7 +227,9 @@ class EdgeScores(Explained):
                 "random_high": by_draw.max(axis=1) if draws else np.nan,
             }
         )
-        return FaithfulnessCurve(lines, self.n_edges, self.metric, self.model, how, draws, self._held_out)
+        return FaithfulnessCurve(
+            lines, self.n_edges, self.metric, self.model, how, draws, len(self.checks), self.held_out
+        )
 
     def minimal(
         self,
@@ -297,10 +324,6 @@ class EdgeScores(Explained):
         """Return where each circuit's mean over pairs lies between the corrupted prompts' and the clean ones': ``[circuit]``."""
         return self.behaviour.normalized(values.mean(axis=1))
 
-    @property
-    def _held_out(self) -> bool:
-        return self.checks[0] is not self.pairs[0]
-
     def chart(self, k: int = 40) -> alt.LayerChart:
         """Return the `k` edges with the largest scores as a layered graph."""
         from nbinterp.charts.circuits import circuit_chart
@@ -318,9 +341,9 @@ class EdgeScores(Explained):
             [
                 f"Edge scores ({how}) of {self.n_edges:,} edges on {self.model}",
                 f"  scored on {many(len(self.pairs), 'pair')}"
-                + (f", {many(len(self.checks), 'pair')} held out" if self._held_out else ""),
+                + (f", {many(len(self.checks), 'pair')} held out" if self.held_out else ""),
                 f"  {self.metric}: {self.clean:.3g} clean, {self.corrupted:.3g} corrupted"
-                + (" (held out)" if self._held_out else ""),
+                + (" (held out)" if self.held_out else ""),
                 *(f"  ! {reason}" for reason in self.behaviour.reasons),
                 f"  largest edges: {edges}",
                 f"  heads by the sum of their edges: {heads}",
@@ -338,6 +361,7 @@ def circuit(
     method: Method = "EAP-IG",
     steps: int = 5,
     held_out: int = 0,
+    check: Mapping[str, Any] | None = None,
     gate: Gate = "warn",
     progress: bool = False,
     cancel: Callable[[], bool] = lambda: False,
@@ -365,6 +389,9 @@ def circuit(
         How many, for ``"EAP-IG"``.
     held_out : int
         How many of the pairs, the last ones, to leave out of the scores and check circuits on; with 0 they are checked on all.
+    check : mapping, optional
+        Other pairs to check circuits on: ``{"clean": …, "corrupted": …, "metric": …}``; without ``"metric"``, by `metric`. The
+        result's ``on(…)`` checks on still others.
     gate : {"warn", "refuse", "ignore"}
         What to do where the model does not show the behaviour.
     progress, cancel
@@ -406,9 +433,12 @@ def circuit(
             f"got held_out={held_out!r} of {many(len(pairs), 'pair')}; wanted a whole number from 0 up that leaves some to "
             "score edges on."
         )
-    aligned = tuple(align(pair, model.tokens) for pair in pairs)
+    others = () if check is None else _others(check, metric)
+    if held_out and others:
+        raise ValueError(f"got held_out={held_out} and check=…; wanted one of the two.")
+    aligned, apart = (tuple(align(pair, model.tokens) for pair in some) for some in (pairs, others))
     edges = model.edges
-    scored, checks = aligned[: len(aligned) - held_out], aligned[-held_out:] if held_out else aligned
+    scored, checks = aligned[: len(aligned) - held_out], aligned[-held_out:] if held_out else apart or aligned
     metrics = [pair.pair.metric for pair in scored]
     batches = edges.attribute(
         [pair.clean for pair in scored],
@@ -416,8 +446,7 @@ def circuit(
         metrics,
         steps if method == "EAP-IG" else 1,
     )
-    asked = [Pair(p.pair.clean, p.pair.corrupted, given_arrays(p.pair.metric)) for p in checks]
-    behaviour = measured(model, asked, progress=progress, cancel=cancel).require(gate)
+    behaviour = _shown(model, checks, progress, cancel).require(gate)
     total = np.zeros(edges.wiring.edges.shape)
     with _bar(progress, len(scored)) as bar:
         while not cancel() and (found := next(batches, None)):
@@ -432,6 +461,22 @@ def circuit(
     return EdgeScores(
         scores, edges.wiring, scored, checks, behaviour, method, steps if method == "EAP-IG" else 1, model
     )
+
+
+def _others(check: object, metric: Metrics) -> tuple[Pair, ...]:
+    """Return the pairs to check on."""
+    known = {"clean", "corrupted", "metric"}
+    if not isinstance(check, Mapping) or not {"clean", "corrupted"} <= set(check) <= known:
+        got = sorted(map(str, check)) if isinstance(check, Mapping) else type(check).__name__
+        raise TypeError(
+            f"got check={got}; wanted {{'clean': …, 'corrupted': …, 'metric': …}}, with prompts as for nb.circuit."
+        )
+    return pairs_of(check["clean"], check["corrupted"], check.get("metric", metric))
+
+
+def _shown(model: Model, pairs: Sequence[AlignedPair], progress: bool, cancel: Callable[[], bool]) -> Behaviour:
+    asked = [Pair(p.pair.clean, p.pair.corrupted, given_arrays(p.pair.metric)) for p in pairs]
+    return measured(model, asked, progress=progress, cancel=cancel)
 
 
 def _spread(n: int) -> list[int]:

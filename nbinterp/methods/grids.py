@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from nbinterp.anatomy import ModelInfo
+
+_LEAST = 0.1
+"""Share below which no run of layers is named."""
+
+_RUNS = 5
+"""How many runs of layers are named."""
 
 
 def tidy(values: xr.DataArray) -> pd.DataFrame:
@@ -31,6 +38,23 @@ def largest(frame: pd.DataFrame, values: pd.Series, k: int) -> pd.DataFrame:
     """Return the `k` lines of a table whose values are largest, whichever their sign; equal ones keep their order."""
     order = np.argsort(-np.abs(values.to_numpy()), kind="stable")
     return frame.iloc[order[: max(k, 0)]].reset_index(drop=True)
+
+
+def deciding(shares: xr.DataArray, did: str) -> str:
+    """Say at which token each run of layers does most: ``shares [layer, token]`` of what can be done, and what that is."""
+    table = np.nan_to_num(shares.to_numpy(), nan=-np.inf)
+    layers, texts = shares["layer"].to_numpy(), shares["text"].to_numpy()
+    top = table.argmax(axis=1)
+    if table.max() < _LEAST:
+        return f"at no single token {did} a tenth of it"
+    starts = [0, *(np.flatnonzero(np.diff(top)) + 1), len(top)]
+    runs = [(first, stop, float(table[first:stop, top[first]].max())) for first, stop in itertools.pairwise(starts)]
+    longest = sorted((run for run in runs if run[2] >= _LEAST), key=lambda run: (run[0] - run[1], -run[2]))
+    said = []
+    for first, stop, size in sorted(longest[:_RUNS]):
+        where = f"layer {layers[first]}" if stop == first + 1 else f"layers {layers[first]} to {layers[stop - 1]}"
+        said.append(f"{where} at {str(texts[top[first]])!r} (up to {size:.2f})")
+    return f"most {did} in {'; '.join(said)}"
 
 
 def components_of(sites: object, info: ModelInfo, *, hint: str = ", layers=[…]") -> tuple[str, ...]:

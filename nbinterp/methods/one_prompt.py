@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from nbinterp.experiment import Experiment
 from nbinterp.geometry.told import Told
 from nbinterp.tokens import SHORTHANDS, select_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nbinterp.anatomy import ModelInfo
     from nbinterp.model import Model
@@ -32,6 +33,36 @@ class OfOnePrompt(Told):
     def runs(self) -> tuple[str, ...]:
         """``("base",)``, or ``("base", "changed")`` where there are interventions."""
         return ("base", "changed") if self.experiment.active else ("base",)
+
+
+One = TypeVar("One", bound=OfOnePrompt)
+
+
+@dataclass(frozen=True, eq=False)
+class OfSeveral(Told, Generic[One]):
+    """Results of one kind, of one model: a sequence of them.
+
+    Parameters
+    ----------
+    each : tuple
+        In the order in which they were asked for.
+    """
+
+    each: tuple[One, ...]
+
+    def __len__(self) -> int:
+        return len(self.each)
+
+    def __iter__(self) -> Iterator[One]:
+        return iter(self.each)
+
+    def __getitem__(self, index: int) -> One:
+        return self.each[index]
+
+    @property
+    def model(self) -> ModelInfo:
+        """Which model was run."""
+        return self.each[0].model
 
 
 def one_prompt(model: Model, prompt: Prompt | Experiment | Sequence[Mapping[str, str]]) -> Experiment:

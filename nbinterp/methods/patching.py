@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
+from scipy import stats
 
 from nbinterp.experiment import Experiment
 from nbinterp.interventions import Patch
 from nbinterp.methods.behaviour import Behaviour, Explained, Gate, check_gate, measured
-from nbinterp.methods.grids import check_count, components_of, heads_of, largest, layers_of, tidy
+from nbinterp.methods.grids import check_count, components_of, deciding, heads_of, largest, layers_of, tidy
 from nbinterp.pairs import AlignedPair, Metrics, against, align, described, pairs_of
 from nbinterp.sites import Site
 from nbinterp.tokens import select_tokens
@@ -34,8 +36,13 @@ Direction: TypeAlias = Literal["denoising", "noising"]
 Tokens: TypeAlias = "TokensLike | Mapping[str, TokensLike]"
 """Tokens of the clean prompt: each of a selection by itself, or groups of them by name."""
 
-_LEAST = 0.01
+_LEAST = 0.05
 """Share of the whole way below which no head is named, however little the others do."""
+
+_LEVEL = 0.05
+"""Chance that any head of a grid is named that is no more than a random one."""
+
+_SHUFFLES = 999
 
 _NAMED = 5
 """How many heads or runs of layers a report names."""
@@ -85,7 +92,10 @@ class Patching(Explained):
         return None if self.control is None else self._effect(self.control)
 
     def _effect(self, values: xr.DataArray) -> xr.DataArray:
-        scaled = self._scaled(values.mean("pair"))
+        return self._toward(values.mean("pair"))
+
+    def _toward(self, values: xr.DataArray) -> xr.DataArray:
+        scaled = self._scaled(values)
         return scaled if self.direction == "denoising" else 1 - scaled
 
     def _scaled(self, values: xr.DataArray) -> xr.DataArray:
@@ -129,25 +139,53 @@ class Patching(Explained):
         frame = self.frame()
         return largest(frame, frame["effect"], k)
 
+    @cached_property
+    def baseline(self) -> float:
+        """What the largest of random heads would do: the 95th percentile of its effect, in size; NaN of a single pair.
+
+        In each pair of prompts, at random, heads (and components) take each other's effects; means over pairs then differ by
+        chance alone, and the largest of them is noted, 999 times. A head beyond it stands out among all that were looked at.
+
+        References
+        ----------
+        .. [1] Westfall & Young, "Resampling-based multiple testing", 1993, chapter 2 (single-step maxima).
+        """
+        if self.values.sizes["pair"] < 2:
+            return math.nan
+        each = self._toward(self.values).to_numpy().reshape(self.values.sizes["pair"], -1)
+        random = np.random.default_rng(self.seed)
+        largest = [np.abs(random.permuted(each, axis=1).mean(0)).max() for _ in range(_SHUFFLES)]
+        return float(np.quantile(largest, 1 - _LEVEL))
+
     def named(self) -> pd.DataFrame:
-        """Return the heads that stand out: those lines of `best` that lie beyond 1.5 interquartile ranges of all heads (Tukey's fences), and beyond every control.
+        """Return the heads that stand out: lines of `best` that reach a twentieth of the whole way and lie beyond all that there is to compare with.
+
+        That is what the largest of as many random heads would do (`baseline`), where there are several pairs of prompts; every
+        control; and the fences of the bulk of all heads, so wide that of normally distributed effects none would lie beyond in
+        95 of 100 grids of this size [1]_.
 
         Raises
         ------
         ValueError
             When no heads were patched.
+
+        References
+        ----------
+        .. [1] Hoaglin & Iglewicz, "Fine-tuning some resistant rules for outlier labeling", 1987. JASA 82.
         """
         if self._axis != "head":
             raise ValueError("got a grid over tokens to name heads in; wanted one over heads: sites='z'.")
         frame = self.best(self.values[0].size)
         effect = frame["effect"]
-        first, third = effect.quantile([0.25, 0.75])
-        reach = max(1.5 * (third - first), _LEAST)
-        low, high = first - reach, third + reach
+        first, third = map(float, effect.quantile([0.25, 0.75]))
+        # quartiles of a normal distribution lie .67 standard deviations from its middle
+        spread = float(stats.norm.ppf(1 - _LEVEL / 2 / len(frame)) / stats.norm.ppf(0.75))
+        reach = (spread - 1) / 2 * (third - first)
         control = self.control_effects
-        if control is not None:
-            low, high = min(low, float(control.min())), max(high, float(control.max()))
-        return frame[(effect < low) | (effect > high)].reset_index(drop=True)
+        drawn = [] if control is None else [float(control.min()), float(control.max())]
+        low, high = min([first - reach, *drawn]), max([third + reach, *drawn])
+        least = _LEAST if math.isnan(self.baseline) else max(_LEAST, self.baseline)
+        return frame[((effect < low) | (effect > high)) & (effect.abs() > least)].reset_index(drop=True)
 
     def chart(self) -> alt.Chart:
         """Return effects as heat maps, one for each component: layers run up, tokens or heads to the right."""
@@ -377,21 +415,7 @@ def _labels(pairs: Sequence[AlignedPair], groups: Mapping[int | str, tuple[int, 
 
 
 def _told_tokens(patching: Patching, effects: xr.DataArray) -> list[str]:
-    """Say at which token each run of layers decides: ``effects [layer, token]``."""
-    table = np.nan_to_num(effects.to_numpy(), nan=-np.inf)
-    layers, texts = effects["layer"].to_numpy(), effects["text"].to_numpy()
-    top = table.argmax(axis=1)
-    did = "comes back" if patching.direction == "denoising" else "is lost"
-    if table.max() < 0.1:
-        return [f"at no single token {did} a tenth of it"]
-    starts = [0, *(np.flatnonzero(np.diff(top)) + 1), len(top)]
-    runs = [(first, stop, float(table[first:stop, top[first]].max())) for first, stop in itertools.pairwise(starts)]
-    longest = sorted((run for run in runs if run[2] >= 0.1), key=lambda run: (run[0] - run[1], -run[2]))
-    said = [
-        f"{_span(layers[first], layers[stop - 1])} at {str(texts[top[first]])!r} (up to {size:.2f})"
-        for first, stop, size in sorted(longest[:_NAMED])
-    ]
-    return [f"most {did} in {'; '.join(said)}"]
+    return [deciding(effects, "comes back" if patching.direction == "denoising" else "is lost")]
 
 
 def _told_heads(patching: Patching, effects: xr.DataArray) -> list[str]:
@@ -403,6 +427,8 @@ def _told_heads(patching: Patching, effects: xr.DataArray) -> list[str]:
     others = others.drop(list(zip(named["layer"], named["head"], strict=True)))
     low, middle, high = others.quantile([0.025, 0.5, 0.975])
     baseline = f"of the others a random one does {middle:+.3f} (95 % of them {low:+.3f} to {high:+.3f})"
+    if not math.isnan(patching.baseline):
+        baseline += f", the largest of {patching.values[0].size} random ones up to {patching.baseline:.2f}"
     control = patching.control_effects
     if control is not None:
         part = control.sel(component=component)
@@ -411,8 +437,6 @@ def _told_heads(patching: Patching, effects: xr.DataArray) -> list[str]:
         return [f"no head stands out; {baseline}"]
     heads = [f"{line.layer}.{line.head} ({line.effect:+.2f})" for line in named.head(_NAMED).itertuples()]
     more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    if math.isnan(patching.baseline):
+        baseline += "; whether it is so in other prompts, only several pairs tell"
     return [f"heads {', '.join(heads)}{more} stand out; {baseline}"]
-
-
-def _span(first: int, last: int) -> str:
-    return f"layer {first}" if first == last else f"layers {first} to {last}"

@@ -13,7 +13,7 @@ from nbinterp.experiment import Experiment
 from nbinterp.interventions import Patch
 from nbinterp.methods.behaviour import Behaviour, Explained, Gate, check_gate, measured
 from nbinterp.methods.grids import largest
-from nbinterp.pairs import AlignedPair, Metrics, against, align, pairs_of
+from nbinterp.pairs import AlignedPair, Metrics, against, align, described, pairs_of
 from nbinterp.sites import Site
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Paths(Explained):
         return largest(frame, frame["effect"], k)
 
     def chart(self) -> alt.Chart | alt.VConcatChart:
-        """Return effects as heat maps, one for each component that sends: layers run down, heads to the right."""
+        """Return effects as heat maps, one for each component that sends: the last layer on top, heads to the right."""
         from nbinterp.charts.patching import patching_chart
 
         frame = self.frame()
@@ -95,7 +95,7 @@ class Paths(Explained):
             frame.assign(head=frame["head"].astype(object).where(frame["head"].notna(), "all")),
             "head",
             title="what is lost",
-            subtitle=f"share of {self.behaviour.pairs[0].metric.name}, {self.model.name}: paths to {self._heard}, MLPs {self.mlps}",
+            subtitle=f"share of {self.metric}, {self.model.name}: paths to {self._heard}, MLPs {self.mlps}",
         )
 
     @property
@@ -104,7 +104,13 @@ class Paths(Explained):
         return ", ".join(map(str, self.receivers[:3])) + more
 
     def __repr__(self) -> str:
-        head = f"Paths from {self.values.sizes['sender']} senders to {self._heard} on {self.model}, MLPs {self.mlps}"
+        head = "\n".join(
+            [
+                f"Paths from {self.values.sizes['sender']} senders to {self._heard} on {self.model}, MLPs {self.mlps}",
+                f"  {described(self.behaviour.pairs)}",
+                f"  {self.metric}: {self.clean:.3g} clean, {self.corrupted:.3g} corrupted",
+            ]
+        )
         try:
             frame = self.best(len(self.values["sender"]))
         except ValueError as error:

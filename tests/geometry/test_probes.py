@@ -1,11 +1,20 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import kstest
 from sklearn.linear_model import RidgeCV
 
-from nbinterp.geometry.crossvalidation import PENALTIES, cross_validated, exchanges, folds_of, task_of
+from nbinterp.geometry.crossvalidation import (
+    PENALTIES,
+    cross_validated,
+    exchanges,
+    folds_of,
+    neural_probe,
+    p_of_few,
+    task_of,
+)
 from nbinterp.geometry.preparation import Preparation, prepare
 from nbinterp.geometry.probes import probe
 from tests.geometry import planted
@@ -172,6 +181,30 @@ def test_many_exchanges_at_once_are_each_what_they_are_alone():
         alone = cross_validated(rows, task, folds, order[None], None, 0)
         for which in ("linear", "kernel"):
             np.testing.assert_array_equal(together[which][:, i], alone[which][:, 0])
+
+
+def test_the_neural_probe_learns_anew_from_exchanged_labels():
+    """Where folds learn from each other's rows, what was learnt from the given labels is no null for exchanged ones."""
+    rows, label = direction(40, 4)
+    rng = np.random.default_rng(0)
+    for kind, values in (("classification", label), ("regression", rng.normal(size=40))):
+        task = task_of(values.astype(object), kind, None, "x")
+        folds = folds_of(task, np.arange(40), 3, 0)
+        orders = exchanges(task, np.arange(40), 2, rng)
+        together, _ = neural_probe(rows, task, folds, orders, None, None, 0)
+        for i, order in enumerate(orders):
+            exchanged = replace(task, targets=task.targets[order], codes=task.codes[order])
+            alone, _ = neural_probe(rows, exchanged, folds, np.arange(40)[None], None, None, 0)
+            np.testing.assert_allclose(together[:, i], alone[:, 0])
+
+
+def test_p_of_few_exchanges_is_uniform_where_nothing_is():
+    draws = np.random.default_rng(0).normal(3, 2, size=(4000, 20))
+    p = [p_of_few(row[0], row[1:], 0.0) for row in draws]
+    assert kstest(p, "uniform").pvalue > 0.01
+    assert p_of_few(20, draws[0, 1:], 0.005) == 0.005
+    assert p_of_few(1.0, np.zeros(19), 0.005) == 0.005
+    assert p_of_few(0.0, np.zeros(19), 0.005) == 1
 
 
 def test_selectivity_tells_a_property_from_a_memory_of_words():

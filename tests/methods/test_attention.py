@@ -48,6 +48,43 @@ def test_patterns_and_what_is_written_are_the_models_own(llama):
             same(found.weighted.sel(layer=n, head=head), patterns[n][0, head] * norms)
 
 
+def test_several_prompts_are_each_as_they_are_alone(llama):
+    acting = nb.Experiment("The red cat sat down", nb.Ablate("z.0.1"))
+    found = attention(llama, ["The red cat sat down", acting, "A dog"], layers=[2, 0], values=True)
+    assert len(found) == 3
+    for one, prompt in zip(found, ["The red cat sat down", acting, "A dog"], strict=True):
+        alone = attention(llama, prompt, layers=[2, 0], values=True)
+        same(one.pattern, alone.pattern)
+        same(one.weighted, alone.weighted)
+        assert (one.base is None) == (alone.base is None)
+        assert one.prompt == alone.prompt
+    weights = found.weight(-1, [0, 1])
+    assert weights.dims == ("prompt", "layer", "head")
+    same(weights[0], found[0].pattern.to_numpy()[:, :, -1, :2].sum(-1))
+    same(weights[2], found[2].pattern.to_numpy()[:, :, -1, :2].sum(-1))
+    # where tokens stand may differ from prompt to prompt
+    cat = found[0].weight(lambda p: [len(p) - 1, len(p) - 2], " cat")
+    same(cat, found[0].pattern.to_numpy()[:, :, -2:, 2].mean(-1))
+    frame = found.frame(least=0)
+    assert frame.groupby("prompt").size().tolist() == [2 * 4 * n * (n + 1) // 2 for n in (5, 5, 2)]
+    assert "in 3 prompts" in repr(found)
+    assert " and 2 more" in repr(found)
+    with pytest.raises(ValueError, match="got prompts of 2 to 5 tokens to draw as one"):
+        found.chart(2, 1)
+    drawn = nb.Attentions((*found.each[:1], attention(llama, "The old cat sat down", layers=[2, 0]))).chart(2, 1)
+    (rows,) = drawn.to_dict()["datasets"].values()
+    assert {row["key"] for row in rows} >= {"0: The", "1: …", "2:  cat"}
+
+
+def test_a_list_of_no_prompts_and_a_chat_in_messages(llama):
+    with pytest.raises(ValueError, match="got no prompt"):
+        attention(llama, [])
+    with pytest.raises(ValueError, match="wanted one: give a list of experiments"):
+        attention(llama, nb.Experiment(["a", "b"]))
+    chat = [{"role": "user", "content": "Hello"}]
+    same(attention(llama, chat, layers=[0]).pattern, attention(llama, nb.Chat(chat), layers=[0]).pattern)
+
+
 def test_what_each_head_writes_sums_to_what_attention_writes(small):
     prompt = "The red cat sat down"
     if (

@@ -123,6 +123,27 @@ def test_metrics_pairs_and_single_tokens_ask_for_the_same_thing(grown):
     same(pair.logits.to_numpy(), total)
 
 
+def test_a_list_asks_for_each_in_one_run(grown, monkeypatch):
+    asked = [" Paris", (" Paris", " Rome"), 500]
+    alone = [nb.logit_attribution(grown, PROMPT, token, tokens=[1, -1]) for token in asked]
+    runs = []
+    run = nb.Model.run
+    monkeypatch.setattr(nb.Model, "run", lambda self, *args, **kwargs: runs.append(0) or run(self, *args, **kwargs))
+    found = nb.logit_attribution(grown, PROMPT, asked, tokens=[1, -1])
+    assert len(runs) == 1
+    assert len(found) == 3
+    for one, other in zip(found, alone, strict=True):
+        same(one.parts.to_numpy(), other.parts.to_numpy())
+        assert one.metric == other.metric
+    frame = found.frame()
+    assert frame.groupby("logit", sort=False).size().index.tolist() == [one.metric for one in alone]
+    same(frame["base"].to_numpy(), np.concatenate([one.frame()["base"] for one in alone]))
+    assert len(found.chart().to_dict()["vconcat"]) == 3
+    assert "of 3 logits" in repr(found)
+    with pytest.raises(ValueError, match="got no token"):
+        nb.logit_attribution(grown, PROMPT, [])
+
+
 def test_frame_top_and_chart_say_the_same(grown):
     found = nb.logit_attribution(grown, nb.Experiment(PROMPT, nb.Ablate("z.1.2")), (500, 900), tokens=[1, -1])
     frame = found.frame()

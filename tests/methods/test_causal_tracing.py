@@ -32,7 +32,10 @@ def test_states_on_the_way_bring_all_of_the_answer_back_and_no_others(found):
     for (component, layer, token), effect in wanted.items():
         got = float(effects.sel(component=component, layer=layer, token=token))
         assert got == pytest.approx(effect, abs=0.05), (component, layer, token)
-    assert "attn_out: layer 1 at ' bi' bring back most" in repr(found)
+    assert "attn_out: layer 1 at ' bi' brings back most" in repr(found)
+    # of the stream, where the answer lies: from block to block it moves
+    assert "resid_post: most comes back in layer 0 at ' fi' (up to 1.0" in repr(found)
+    assert "; layer 1 at ' bi' (up to 1.0" in repr(found)
     best = found.best(1).iloc[0]
     assert best["low"] < best["effect"] < best["high"]
     (drawn,) = found.chart().to_dict()["datasets"].values()

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import nbinterp as nb
@@ -122,6 +123,42 @@ def test_the_result_says_what_was_found(scores, model):
     assert "scored on 4 pairs, 2 pairs held out" in repr(scores)
 
 
+def test_a_circuit_is_tried_on_other_prompts(scores, model):
+    clean, corrupted, metric = swapped(3, seed=5)
+    known = list(map(edge, ["input→previous<v>", "previous→induction<k>", "induction→logits"]))
+    circuit = scores.circuit(known, draws=2, seed=4)
+    other = circuit.on(clean, corrupted, metric=metric)
+    assert other.names == circuit.names
+    assert other.scores is circuit.scores
+    assert len(other.values) == len(other.behaviour.pairs) == 3
+    assert other.faithfulness == pytest.approx(1, abs=1e-3)
+    assert other.held_out
+    # as if it had been checked there from the beginning, random circuits and all
+    again = scores.on(clean, corrupted, metric=metric).circuit(known, draws=2, seed=4)
+    np.testing.assert_allclose(other.values, again.values)
+    np.testing.assert_allclose(other.random, again.random)
+    # on the prompts on which edges were scored nothing is held out
+    scored = [pair.pair for pair in scores.pairs]
+    own = circuit.on([p.clean for p in scored], [p.corrupted for p in scored], metric=[p.metric for p in scored])
+    assert not own.held_out
+    # where another head is asked, it does nothing: what is asked for differs here, and not what stood before it
+    asked = circuit.on(*(found := [*asked_another(3)])[:2], metric=found[2])
+    assert asked.faithfulness < 0.1
+
+
+def test_pairs_to_check_on_may_be_given_apart(scores, model):
+    clean, corrupted, metric = swapped(6)
+    some = {"clean": clean[4:], "corrupted": corrupted[4:], "metric": metric[4:]}
+    found = nb.circuit(model, clean[:4], corrupted[:4], metric=metric[:4], check=some)
+    np.testing.assert_array_equal(found.scores, scores.scores)
+    assert found.held_out
+    np.testing.assert_allclose(found.prune(5, draws=0).values, scores.prune(5, draws=0).values)
+    with pytest.raises(ValueError, match=r"got held_out=1 and check=…; wanted one of the two"):
+        nb.circuit(model, clean, corrupted, metric=metric, held_out=1, check=some)
+    with pytest.raises(TypeError, match=r"got check=\['clean', 'corupted'\]; wanted {'clean': …"):
+        nb.circuit(model, clean, corrupted, metric=metric, check={"clean": clean, "corupted": corrupted})
+
+
 def test_a_circuit_is_data(scores):
     found = scores.prune(10)
     value = json.loads(json.dumps(found.to_json()))
@@ -152,7 +189,10 @@ def test_faithfulness_falls_as_edges_are_cut(scores):
     assert frame["faithfulness"].iloc[[0, -1]].tolist() == pytest.approx([0, 1], abs=1e-4)
     assert (frame["random_high"].iloc[:5] < 0.1).all()
     assert "first reaches 0.50" in repr(curve)
-    assert curve.chart().to_dict()["layer"]
+    assert "on 2 pairs, held out" in repr(curve)
+    drawn = curve.chart().to_dict()
+    assert drawn["layer"]
+    assert "on 2 pairs, held out" in drawn["title"]["subtitle"]
 
 
 def test_charts_draw_every_edge_between_its_nodes(scores):
@@ -161,11 +201,12 @@ def test_charts_draw_every_edge_between_its_nodes(scores):
     lines, nodes = (drawn["datasets"][drawn["layer"][i]["data"]["name"]] for i in (0, 1))
     assert {line["edge"] for line in lines} == set(found.names)
     at = {node["node"]: (node["x"], node["y"]) for node in nodes}
-    for line in lines:
-        source, target = line["edge"].split("→")
-        assert (line["x"], line["y"]) == at[source]
-        assert (line["x2"], line["y2"]) == at[target.split("<")[0]]
-        assert line["y2"] > line["y"]
+    ways = pd.DataFrame(lines).sort_values("step").groupby("line")
+    for _, way in ways:
+        source, target = way["edge"].iloc[0].split("→")
+        assert tuple(way[["x", "y"]].iloc[0]) == at[source]
+        assert tuple(way[["x", "y"]].iloc[-1]) == at[target.split("<")[0]]
+        assert way["y"].iloc[-1] > way["y"].iloc[0]
     assert scores.chart(8).to_dict()["layer"]
 
 
@@ -183,7 +224,7 @@ def test_shared_keys_are_drawn_to_the_heads_that_share_them(tokenizer):
     assert kept.nodes()["node"].tolist() == ["input", "L1H2", "L1H3"]
     drawn = kept.chart().to_dict()
     lines = drawn["datasets"][drawn["layer"][0]["data"]["name"]]
-    assert sorted(line["edge"] for line in lines).count("input→L1H2-3<v>") == 2
+    assert len({line["line"] for line in lines if line["edge"] == "input→L1H2-3<v>"}) == 2
 
 
 @pytest.mark.parametrize(

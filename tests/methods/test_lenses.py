@@ -33,7 +33,7 @@ def log_probabilities(model, states):
 
 
 def test_every_layer_and_token_untouched_and_changed(small):
-    layers, token = small.info.n_layers, 40_000
+    layers, token = small.info.n_layers, 10_000
     acts = [nb.Scale("mlp_out.1", factor=3.0, tokens=2), nb.Ablate("attn_out.2", tokens=-1)]
     lens = nb.logit_lens(small, nb.Experiment(PROMPT, acts), track=token, top=3)
     n = len(small.tokens(PROMPT))

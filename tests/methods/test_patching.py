@@ -6,11 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import xarray as xr
 
 import nbinterp as nb
+from nbinterp.anatomy import ModelInfo
 from nbinterp.charts.patching import patching_chart
-from nbinterp.methods.behaviour import BehaviourMissing
-from nbinterp.methods.patching import activation_patching
+from nbinterp.methods.behaviour import Behaviour, BehaviourMissing
+from nbinterp.methods.patching import Patching, activation_patching
+from nbinterp.pairs import Pair
 from tests.conftest import random_module
 from tests.engine.oracle import hooked, same
 from tests.methods.induction import INDUCTION, PREVIOUS, WORDS, opened
@@ -61,6 +64,46 @@ def test_where_nothing_writes_no_head_is_named(model):
     found = activation_patching(model, CLEAN, ANSWER, metric=METRIC, sites="z", layers=[0])
     assert found.named().empty
     assert "no head stands out" in repr(found)
+
+
+def made(each, direction="denoising"):
+    """A grid ``[pair, head]`` of effects, as if it had been measured: corrupted prompts have 0, clean ones 1."""
+    n, n_heads = each.shape
+    pairs = (Pair("clean", "corrupted", METRIC),) * n
+    info = ModelInfo("toy", "abc", "LlamaForCausalLM", n_layers=1, d_model=3, n_vocab=10, blocks="layers")
+    behaviour = Behaviour(pairs, np.ones(n), np.zeros(n), np.ones(n), info)
+    values = each if direction == "denoising" else 1 - each
+    grid = xr.DataArray(
+        values[:, None, None],
+        {"component": ["z"], "layer": [0], "head": range(n_heads)},
+        ("pair", "component", "layer", "head"),
+    )
+    return Patching(grid, behaviour, direction)
+
+
+@pytest.mark.parametrize("direction", ["denoising", "noising"])
+def test_heads_that_do_as_much_as_random_ones_are_not_named(direction):
+    """Few heads do much in each pair, as in a real model; but in each pair others: the means of some are large by chance."""
+    random = np.random.default_rng(0)
+    named = []
+    for _ in range(40):
+        each = random.normal(scale=0.01, size=(8, 270)) + random.standard_t(1.5, size=(8, 270)) / 50
+        named.append(len(made(each, direction).named()))
+    assert sum(n > 0 for n in named) <= 5  # 2 of 40 expected
+    # the same two heads in all pairs are found, in either direction
+    each[:, [7, 99]] += [1.5, -1.5]
+    found = made(each, direction)
+    assert found.named()["head"].tolist()[:2] in ([7, 99], [99, 7])
+    assert len(found.named()) == 2
+    assert f"the largest of 270 random ones up to {found.baseline:.2f}" in repr(found)
+
+
+def test_the_largest_random_head_is_that_of_exchanged_heads():
+    each = np.array([[1.0, 0, 0, 0], [0, 1.0, 0, 0]])
+    # two ones fall on the same head in one of four exchanges: the mean is then 1, else 1/2
+    assert made(each).baseline == 1
+    assert np.isnan(made(each[:1]).baseline)
+    assert "only several pairs tell" in repr(made(np.eye(1, 300)))
 
 
 def test_the_value_of_the_head_that_copies_is_enough_and_its_key_is_not(model):

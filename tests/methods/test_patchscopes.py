@@ -20,7 +20,7 @@ def small_one(request, tokenizer):
 @pytest.mark.parametrize("target_layer", [None, 1])
 def test_each_state_is_read_where_it_was_put(small_one, target_layer):
     asked = {"token": " France", "layers": [0, 2], "target": TARGET, "target_layer": target_layer}
-    found = nb.patchscope(small_one, PROMPT, **asked, track=40_000, max_new_tokens=2).frame()
+    found = nb.patchscope(small_one, PROMPT, **asked, track=10_000, max_new_tokens=2).frame()
     n = len(small_one.tokens(TARGET))
     sites = [Site("resid_post", layer) for layer in (0, 2)]
     _, seen = hooked(small_one, PROMPT, reads=sites)
@@ -30,13 +30,13 @@ def test_each_state_is_read_where_it_was_put(small_one, target_layer):
         logits, _ = hooked(small_one, TARGET, [(where, [n - 1], lambda x, state=state: 0 * x + state)])
         p = torch.tensor(logits).double().softmax(-1)
         line = found.query(f"kind == 'patched' and layer == {site.layer}").iloc[0]
-        same(line["tracked"], p[40_000])
+        same(line["tracked"], p[10_000])
         same(line["probability"], p.max())
         assert line["first"] == small_one.vocabulary.tokens[int(p.argmax())]
         assert line["text"].startswith(line["first"])
     logits, _ = hooked(small_one, TARGET)
     nothing = found.query("kind == 'nothing'").iloc[0]
-    same(nothing["tracked"], torch.tensor(logits).double().softmax(-1)[40_000])
+    same(nothing["tracked"], torch.tensor(logits).double().softmax(-1)[10_000])
 
 
 def test_a_state_put_back_where_it_was_says_what_the_model_says(small_one):

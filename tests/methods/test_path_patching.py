@@ -36,6 +36,7 @@ def test_the_edges_of_the_circuit_are_found(model, receiver, speaker, mlps):
     np.testing.assert_allclose(found.effects, wanted, atol=0.01)
     if speaker:
         assert f"most is lost on the paths from {speaker} (+1.00)" in repr(found)
+        assert f"{found.metric}: {found.clean:.3g} clean, {found.corrupted:.3g} corrupted" in repr(found)
         assert found.best(1)["sender"].item() == speaker
     # a head of the last block speaks to no head
     assert found.values.sizes["sender"] == (12 if receiver.startswith("resid") else 6)

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import t
 
 import nbinterp as nb
-from tests.conftest import random_module
+from tests.conftest import FEW_TOKENS, random_module
 from tests.engine.oracle import hooked, same
 
 PROMPTS = ["The movie was", "I think that", "Her song is so", "What a day it", "We went to the"]
@@ -172,7 +172,7 @@ def direction(site="resid_post.1", vector=None):
         ({"vectors": direction(vector=np.zeros(32))}, ValueError, r"^got a Direction of length 0"),
         ({"vectors": direction(vector=np.ones(5))}, ValueError, r"^got a Direction with 5 features at resid_post\.1"),
         ({"vectors": direction("resid_post.7")}, ValueError, r"^got layer 7 in 'resid_post\.7'"),
-        ({"vectors": direction("logits", np.ones(49152))}, ValueError, r"^got Steer at logits, behind the last block"),
+        ({"vectors": direction("logits", np.ones(FEW_TOKENS))}, ValueError, r"^got Steer at logits, behind the last block"),
         (
             {"layers": [1]},
             ValueError,
