@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from nbinterp.geometry.planes import flat_plane as flat_plane
     from nbinterp.geometry.reducibility import reducibility as reducibility
     from nbinterp.geometry.significance import significance as significance
+    from nbinterp.hosted.hosts import trust as trust
+    from nbinterp.hosted.keys import login as login
     from nbinterp.interventions import Ablate as Ablate
     from nbinterp.interventions import Cut as Cut
     from nbinterp.interventions import Patch as Patch
@@ -52,8 +54,10 @@ if TYPE_CHECKING:
     from nbinterp.methods import SteerReport as SteerReport
     from nbinterp.methods import steer_report as steer_report
     from nbinterp.methods.attention import Attention as Attention
+    from nbinterp.methods.attention import Attentions as Attentions
     from nbinterp.methods.attention import attention as attention
     from nbinterp.methods.attribution import LogitAttribution as LogitAttribution
+    from nbinterp.methods.attribution import LogitAttributions as LogitAttributions
     from nbinterp.methods.attribution import logit_attribution as logit_attribution
     from nbinterp.methods.attribution_patching import attribution_patching as attribution_patching
     from nbinterp.methods.behaviour import Behaviour as Behaviour
@@ -159,9 +163,11 @@ _HOMES = {
         "toroidal_coordinates",
         "umap",
     ),
+    "hosted.hosts": ("trust",),
+    "hosted.keys": ("login",),
     "interventions": ("Ablate", "Cut", "Patch", "Project", "Rotate", "Scale", "Steer"),
     "methods": ("SteerReport", "steer_report"),
-    "methods.attention": ("Attention", "attention"),
+    "methods.attention": ("Attention", "Attentions", "attention"),
     "methods.attribution_patching": ("attribution_patching",),
     "methods.behaviour": ("Behaviour", "behaviour"),
     "methods.causal_tracing": ("CausalTrace", "causal_tracing"),
@@ -177,7 +183,7 @@ _HOMES = {
     "methods.steering": ("steering_effect",),
     "methods.steering_effect": ("SteeringEffect",),
     "methods.steering_vectors": ("SteeringVectors", "steering_vectors"),
-    "methods.attribution": ("LogitAttribution", "logit_attribution"),
+    "methods.attribution": ("LogitAttribution", "LogitAttributions", "logit_attribution"),
     "methods.tuned_lens": ("TunedLens",),
     "methods.patchscopes": ("Patchscope", "patchscope"),
     "methods.future_lens": ("FutureLens", "future_lens"),

@@ -1,8 +1,9 @@
-"""The command ``nbinterp``: fetch a demo model, open the lab."""
+"""The command ``nbinterp``: fetch a demo model, open the lab, serve a model, know a server."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from nbinterp import __version__
 from nbinterp.demo import models
+from nbinterp.serving import command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,11 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         usage="nbinterp lab [-h] [arguments of JupyterLab ...]",
         allow_abbrev=False,
     )
+    serve = commands.add_parser("serve", help="start a server of NDIF on this machine", allow_abbrev=False)
+    command.add_arguments(serve)
+    login = commands.add_parser("login", help="ask for a server's API key and store it", allow_abbrev=False)
+    login.add_argument("host", nargs="?", default="ndif", help='the server\'s address, else "ndif"')
+    trust = commands.add_parser("trust", help="put a server on your list of trusted ones", allow_abbrev=False)
+    trust.add_argument("host", help="the server's address")
     parsed, rest = parser.parse_known_args(arguments)
     if parsed.command == "lab":
         return _lab(rest)
     if rest:
-        fetch.error(f"unrecognized arguments: {' '.join(rest)}")
+        commands.choices[parsed.command].error(f"unrecognized arguments: {' '.join(rest)}")
+    if parsed.command == "serve":
+        return command.serve(parsed)
+    if parsed.command in ("login", "trust"):
+        return _hosted(parsed.command, parsed.host)
     return _fetch(parsed.name, verify=parsed.verify)
 
 
@@ -56,6 +68,18 @@ def _fetch(name: str, *, verify: bool) -> int:
         print("nbinterp: stopped; nothing is left half-made.", file=sys.stderr)
         return 130
     print(f"{name} is {'whole' if verify else 'ready'} in {folder}")
+    return 0
+
+
+def _hosted(name: str, host: str) -> int:
+    try:
+        getattr(importlib.import_module("nbinterp"), name)(host)
+    except (OSError, ValueError) as error:
+        print(f"nbinterp: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("nbinterp: stopped; nothing is stored.", file=sys.stderr)
+        return 130
     return 0
 
 

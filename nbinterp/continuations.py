@@ -6,12 +6,11 @@ import html
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
     from nbinterp.anatomy import ModelInfo
@@ -152,6 +151,8 @@ class Continuation:
                     row[f"{name}_probability"] = spoken.probabilities[step] if here else float("nan")
                 lines.append(row)
         columns = ["prompt", "step", "base", "changed", "base_probability", "changed_probability"]
+        import pandas as pd  # a server that speaks has no need of it
+
         return pd.DataFrame(lines, columns=columns)
 
     def __repr__(self) -> str:

@@ -7,13 +7,15 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any, Self, overload
 
+import numpy as np
 from tqdm import tqdm
 
 from nbinterp.continuations import Continuation, Token
-from nbinterp.engine.answers import measure, result_of
+from nbinterp.engine.answers import result_of
 from nbinterp.engine.collecting import Collection as Collection
 from nbinterp.engine.collecting import CollectionStopped as CollectionStopped
 from nbinterp.engine.edges import Edges
+from nbinterp.engine.execute import Executor
 from nbinterp.engine.generation import GenerationStopped as GenerationStopped
 from nbinterp.engine.generation import Transcript, generate, with_settings
 from nbinterp.engine.gradients import Gradients as Gradients
@@ -22,10 +24,11 @@ from nbinterp.engine.heads import head_outputs
 from nbinterp.engine.listing import sites_of
 from nbinterp.engine.live import MODEL_LOCK, Latest
 from nbinterp.engine.loading import load
+from nbinterp.engine.measuring import measure
 from nbinterp.engine.opening import check_bound, opened
 from nbinterp.engine.planning import make_plan
 from nbinterp.engine.readout import Readout
-from nbinterp.engine.verification import verify
+from nbinterp.engine.verification import Compared, Verification, verify
 from nbinterp.experiment import Experiment
 from nbinterp.metrics import Metric
 from nbinterp.prompts import Chat, Prompt, TokenizedPrompt, as_prompt
@@ -36,17 +39,17 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    import numpy as np
     import pandas as pd
     import torch
     from numpy.typing import ArrayLike, NDArray
 
     from nbinterp.anatomy import ModelInfo
     from nbinterp.clouds import Cloud
-    from nbinterp.engine.execute import Executor
+    from nbinterp.engine.engine import Engine
     from nbinterp.engine.plan import Plan
     from nbinterp.engine.runs import Run
     from nbinterp.engine.tokenizing import Tokenizer
+    from nbinterp.hosted.jobs import Job
     from nbinterp.metrics import MetricLike
     from nbinterp.operations import Intervention
     from nbinterp.pairs import Metrics
@@ -62,7 +65,7 @@ class Model:
     Open one with `Model.open`.
     """
 
-    def __init__(self, executor: Executor, tokenizer: Tokenizer, vocabulary: Vocabulary) -> None:
+    def __init__(self, executor: Engine, tokenizer: Tokenizer, vocabulary: Vocabulary) -> None:
         self._executor = executor
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
@@ -79,8 +82,9 @@ class Model:
         device: str | torch.device | None = None,
         trust_remote_code: bool = False,
         memory_bound: int = 2**30,
+        host: str | None = None,
     ) -> Self:
-        """Open a model.
+        """Open a model, on this machine or on a server.
 
         Weights are read from safetensors or GGUF, never from pickles.
 
@@ -92,7 +96,7 @@ class Model:
         tokenizer : tokenizer of transformers, optional
             Needed with a module, and only there.
         name : str, optional
-            What to call it; by default after `source`.
+            What to call it; by default after `source`. With `host`, what the server calls it.
         revision : str, optional
             Branch, tag or commit on the hub.
         dtype : str or torch.dtype
@@ -104,6 +108,9 @@ class Model:
         memory_bound : int
             Bytes that a batch may take beside the weights, and the same again for untouched runs that are kept; see
             `memory_bound`.
+        host : str, optional
+            Where the model is: ``"ndif"`` for the public service, or the address of a server of NDIF, such as one that
+            ``nbinterp serve`` started. No weights are downloaded; every call is a job there.
 
         Raises
         ------
@@ -112,6 +119,10 @@ class Model:
             to block.
         """
         check_bound(memory_bound)
+        if host is not None:
+            from nbinterp.hosted.opening import opened as hosted  # who has a model here need not wait for it
+
+            return cls(*hosted(str(source), host, name, revision, memory_bound))
         loaded = load(
             source,
             tokenizer=tokenizer,
@@ -148,7 +159,7 @@ class Model:
     @functools.cached_property
     def readout(self) -> Readout:
         """What the model does behind its blocks, from any state of the residual stream to logits; proved on this model."""
-        return Readout(self._executor)
+        return self._executor.beside(Readout)
 
     @functools.cached_property
     def edges(self) -> Edges:
@@ -159,7 +170,7 @@ class Model:
         ValueError
             Where heads have no output of their own, as in Gemma 2.
         """
-        return Edges(self._executor, self._vocabulary)
+        return self._executor.beside(Edges, self._vocabulary)
 
     def head_outputs(self, layer: int, z: ArrayLike) -> NDArray[np.float32]:
         """Return what each head of a layer adds to its attention's output, given ``z [n, n_heads, d_head]``: ``[n, n_heads, d_model]``.
@@ -171,7 +182,7 @@ class Model:
         ValueError
             For a layer that the model does not have, and an array of another shape.
         """
-        return head_outputs(self._executor, layer, z)
+        return self._executor.call(head_outputs, layer, z)
 
     def sites(self) -> pd.DataFrame:
         """Return which sites this model has.
@@ -264,6 +275,59 @@ class Model:
         results = [self._result(e, experiment, runs) for e, experiment in enumerate(bound)]
         return results[0] if isinstance(experiments, str | Chat | Experiment) else results
 
+    def submit(self, experiments: Experiment | Prompt | Sequence[Experiment]) -> Job:
+        """Send experiments to a hosted model, and do not wait.
+
+        Parameters
+        ----------
+        experiments : Experiment, str, Chat, or sequence of Experiment
+            As for `run`.
+
+        Returns
+        -------
+        Job
+            Its ``wait()`` returns what `run` returns; its ``id`` finds it again, from another notebook too: see `attach`.
+
+        Raises
+        ------
+        ValueError, LookupError, TypeError
+            As `run`; and for a model on this machine, which answers at once.
+        """
+        return self._sent(experiments, None)
+
+    def attach(self, id: str, experiments: Experiment | Prompt | Sequence[Experiment]) -> Job:
+        """Return the job of experiments that were submitted before, by its id.
+
+        Parameters
+        ----------
+        id : str
+            Of the job.
+        experiments : Experiment, str, Chat, or sequence of Experiment
+            What was submitted; nothing is sent again.
+
+        Raises
+        ------
+        ValueError, LookupError, TypeError
+            As `submit`.
+        """
+        return self._sent(experiments, id)
+
+    def _sent(self, experiments: Experiment | Prompt | Sequence[Experiment], id: str | None) -> Job:
+        submit = getattr(self._executor, "submit", None)
+        if submit is None:
+            raise ValueError(
+                f"got {self.info.name}, which is on this machine; wanted a hosted model: call run, which answers at once."
+            )
+        bound = self._bound(_listed(experiments))
+
+        def made(found: Iterator[tuple[Hashable, Run]]) -> Result | list[Result]:
+            runs = dict(found)
+            results = [self._result(e, experiment, runs) for e, experiment in enumerate(bound)]
+            return results[0] if isinstance(experiments, str | Chat | Experiment) else results
+
+        job: Job = submit(Executor.run, self._planned(bound), id=id, made=made)
+        return job
+
     def plan(self, experiments: Experiment | Prompt | Sequence[Experiment]) -> Plan:
         """Return what `run` would do, and what that would cost, without running anything.
 
@@ -279,11 +343,11 @@ class Model:
 
     def _planned(self, bound: Sequence[Experiment]) -> Plan:
         self._executor.refresh()
-        return make_plan(bound, self.tokens, self._executor.sizes, self._executor.kept.__contains__)
+        return make_plan(bound, self.tokens, self._executor.sizes, self._executor.knows)
 
     def _runs(self, plan: Plan, progress: bool, cancel: Callable[[], bool]) -> Iterator[tuple[Hashable, Run]]:
         with _progress(progress, total=len(plan.prompts) + plan.rows) as bar:
-            for key, run in self._executor.run(plan, cancel):
+            for key, run in self._executor.stream(Executor.run, plan, cancel):
                 bar.update(1)
                 yield key, run
 
@@ -346,9 +410,15 @@ class Model:
         grids = [grid(start, each, axes) for each in (make, control) if each is not None]
         points = [point.on(self.info) for one in grids for point in one.experiments]
         bound = [start, *points]
-        plan = self._planned(bound)
-        runs = self._runs(plan, progress, cancel)
-        values, base = measure(measured, runs, plan, self.tokens(start.prompts[0]), len(bound), self._vocabulary)
+        plan, prompt = self._planned(bound), self.tokens(start.prompts[0])
+        found: dict[Hashable, float] = {}
+        with _progress(progress, total=1 + plan.rows) as bar:
+            for key, value in self._executor.stream(measure, plan, measured, prompt, self._vocabulary, cancel):
+                found[key] = value
+                bar.update(1)
+        base = found[prompt]
+        # a point that does nothing has no run of its own
+        values = np.array([found.get((e, 0), base) for e in range(len(bound))])
         n = len(grids[0].experiments)
         return Sweep.of(
             values[1 : n + 1],
@@ -427,9 +497,8 @@ class Model:
         """
         bound = self._bound(_listed(experiments))
         given = list(metric) if isinstance(metric, list | tuple) else [metric] * len(bound)
-        batches = differentiate(
-            self._executor, self.tokens, self._vocabulary, bound, [Metric.of(one) for one in given], sites, base
-        )
+        metrics = [Metric.of(one) for one in given]
+        batches = self._executor.stream(differentiate, self._tokenizer, self._vocabulary, bound, metrics, sites, base)
         found: dict[int, Gradients] = {}
         with _progress(progress, total=len(bound)) as bar:
             while not cancel() and (batch := next(batches, None)):
@@ -516,7 +585,7 @@ class Model:
         steps = max((e.generation.max_new_tokens for e in bound if e.generation), default=0)
         try:
             with _progress(progress, total=steps, unit="token") as bar:
-                for spoken in generate(self._executor, own, self.tokens, bound, top):
+                for spoken in self._executor.stream(generate, self._tokenizer, bound, top):
                     for transcript in transcripts:
                         transcript.add(spoken)
                     bar.update(1)
@@ -546,7 +615,7 @@ class Model:
             As for `generate`.
         """
         bound = self._speaking(experiments, top, settings)
-        for spoken in generate(self._executor, self._tokenizer.own, self.tokens, bound, top):
+        for spoken in self._executor.stream(generate, self._tokenizer, bound, top):
             for said in spoken:
                 text, alternatives = self._vocabulary.tokens[said.id], said.alternatives(self._vocabulary)
                 probability = math.exp(said.log_probability)
@@ -570,7 +639,10 @@ class Model:
 
     def _result(self, index: int, experiment: Experiment, runs: Mapping[Hashable, Run]) -> Result:
         prompts = tuple(self.tokens(text) for text in experiment.prompts)
-        checked = functools.partial(verify, self._executor, self.tokens)
+
+        def checked(result: Result) -> Verification:
+            return self._executor.call(verify, self._tokenizer, Compared.of(result))
+
         return result_of(index, experiment, prompts, runs, self._vocabulary, checked)
 
     def collect(
@@ -666,7 +738,7 @@ class Model:
         ...     print(f"{collection.done} of {collection.total}")  # doctest: +SKIP
         >>> cloud = collection.cloud()  # doctest: +SKIP
         """
-        return Collection(self._executor, self.tokens, prompts, sites, tokens, labels, store, interventions)
+        return Collection(self._executor, self._tokenizer, prompts, sites, tokens, labels, store, interventions)
 
 
 def _listed(experiments: Experiment | Prompt | Sequence[Experiment]) -> list[Experiment]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -147,11 +148,12 @@ def against(metric: Metric, base_logits: Logits) -> Metric:
     A run on the corrupted prompt is untouched where nothing is patched; what a divergence is wanted from is the clean
     answer all the same.
     """
-    of = metric.function
-    if metric.own:
-        base = base_logits.astype(np.float64)
-        return replace(metric, function=lambda logits, _: of(logits, base))
-    return replace(metric, function=lambda logits, _, ids: of(logits, base_logits, ids))
+    base = base_logits.astype(np.float64) if metric.own else base_logits
+    return replace(metric, function=functools.partial(_instead, metric.function, base))
+
+
+def _instead(function: Callable[..., Any], base: Logits, logits: Logits, _: Logits, *ids: Any) -> Any:
+    return function(logits, base, *ids)
 
 
 def _where(clean: TokenizedPrompt, corrupted: TokenizedPrompt) -> str:

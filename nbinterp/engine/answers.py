@@ -1,4 +1,4 @@
-"""From what runs gave to what was asked for: a result, or one number of each experiment."""
+"""From what runs gave to the result that was asked for."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from nbinterp.results import Result
 from nbinterp.tokens import Positions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
-    from numpy.typing import NDArray
-
-    from nbinterp.engine.plan import Plan
     from nbinterp.engine.runs import Run
     from nbinterp.experiment import Experiment
-    from nbinterp.metrics import Metric
     from nbinterp.prompts import TokenizedPrompt
     from nbinterp.results import Vocabulary
 
@@ -61,45 +57,6 @@ def result_of(
         tuple(_moved(experiment, run) for run in changed),
         verify,
     )
-
-
-def measure(
-    metric: Metric,
-    runs: Iterable[tuple[Hashable, Run]],
-    plan: Plan,
-    prompt: TokenizedPrompt,
-    n: int,
-    vocabulary: Vocabulary,
-) -> tuple[NDArray[np.float64], float]:
-    """Return a metric of `n` experiments ``[experiment]``, and of their one prompt untouched; logits are dropped as they come.
-
-    Parameters
-    ----------
-    metric : Metric
-        What is measured.
-    runs : iterable of (key, Run)
-        As they come, the untouched one before the changed ones.
-    plan : Plan
-        What is run.
-    prompt : TokenizedPrompt
-        That of all experiments.
-    n : int
-        How many experiments.
-    vocabulary : Vocabulary
-        Of the model.
-    """
-    values = np.full(n, np.nan)
-    base: Run | None = None
-    for key, run in runs:
-        if key == prompt:
-            base = run
-        elif isinstance(key, tuple) and base is not None:
-            values[key[0]] = metric(run.logits, base.logits, vocabulary)
-    assert base is not None
-    untouched = float(metric(base.logits, base.logits, vocabulary))
-    changed = [row.key[0] for batch in plan.batches for row in batch.rows if isinstance(row.key, tuple)]
-    # a point that does nothing has no run of its own
-    return np.where(np.isin(np.arange(n), changed), values, untouched), untouched
 
 
 def _moved(experiment: Experiment, run: Run) -> dict[int, float]:

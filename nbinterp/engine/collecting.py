@@ -12,7 +12,7 @@ import pandas as pd
 from nbinterp.clouds import Cloud, CloudWriter
 from nbinterp.engine.batching import equal_batches
 from nbinterp.engine.planning import prompt_edits
-from nbinterp.engine.tensors import Change
+from nbinterp.engine.states import states_of
 from nbinterp.experiment import Experiment
 from nbinterp.sites import COMPONENTS, UNLAYERED, Site
 from nbinterp.tokens import SHORTHANDS, select_tokens
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from nbinterp.anatomy import ModelInfo
-    from nbinterp.engine.execute import Executor, SourceReads
+    from nbinterp.engine.engine import Engine
+    from nbinterp.engine.execute import SourceReads
     from nbinterp.operations import Intervention
     from nbinterp.prompts import Prompt, TokenizedPrompt
     from nbinterp.tokens import TokensLike
@@ -53,7 +54,7 @@ class Collection:
 
     Parameters
     ----------
-    executor : Executor
+    executor : Engine
         The model.
     tokens : callable
         Tokenises a prompt.
@@ -63,7 +64,7 @@ class Collection:
 
     def __init__(
         self,
-        executor: Executor,
+        executor: Engine,
         tokens: Callable[[Prompt], TokenizedPrompt],
         texts: Sequence[str],
         sites: str | Site | Sequence[str | Site],
@@ -157,17 +158,9 @@ class Collection:
 
     def _collect(self, batch: Sequence[int]) -> int:
         """Collect the rows of some prompts of equal length; return how many they are."""
-        changes = [
-            Change(row, edit, self._executor.arguments(edit, self._tokens, self._sources), 0)
-            for row, i in enumerate(batch)
-            for edit in self._edits[i]
-        ]
-        states = self._executor.read([self._prompts[i] for i in batch], self._sites, changes)
-        chosen = (
-            np.repeat(np.arange(len(batch)), [len(self._positions[i]) for i in batch]),
-            np.concatenate([self._positions[i] for i in batch]),
-        )
-        values = {site: state[chosen].float().cpu().numpy() for site, state in zip(self._sites, states, strict=True)}
+        prompts, positions = [self._prompts[i] for i in batch], [self._positions[i] for i in batch]
+        edits = [self._edits[i] for i in batch]
+        values = self._executor.call(states_of, self._tokens, prompts, self._sites, positions, edits, self._sources)
         rows = np.concatenate([self._rows(i) for i in batch])
         self._writer.write(rows, values)
         return len(rows)

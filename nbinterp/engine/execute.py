@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import nnsight
 import torch
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Given = TypeVar("Given")
+P = ParamSpec("P")
 
 SourceReads = dict[tuple[TokenizedPrompt | Experiment, Site], torch.Tensor]
 """What other runs have at sites, ``[n_tokens, n_features]``, kept while something takes from them."""
@@ -45,25 +46,36 @@ class Executor:
 
     Parameters
     ----------
-    module : torch.nn.Module
-        A causal language model of transformers, in evaluation mode.
-    tokenizer : tokenizer of transformers
-        Its tokenizer.
+    model : nnsight.TransformersModel
+        A causal language model, in evaluation mode.
     info : ModelInfo
         Which model it is, with its anatomy.
     memory_bound : int
         Bytes that a batch may take, that the untouched runs of one stage may take, and that are kept between plans.
     """
 
-    def __init__(self, module: torch.nn.Module, tokenizer: Any, info: ModelInfo, memory_bound: int) -> None:
-        self.nnsight = nnsight.TransformersModel(module, tokenizer=tokenizer, task="text-generation")
-        self.info = info
+    def __init__(self, model: Any, info: ModelInfo, memory_bound: int) -> None:
+        self.nnsight, self.info = model, info
+        module: torch.nn.Module = model._module
         self.envoys = Envoys(self.nnsight, info)
         self.kept = KeptRuns(memory_bound)
         self._means: dict[Hashable, torch.Tensor] = {}
         self._parameters = tuple(module.parameters())
         self._state = self.weights_state()
         self._weights = sum(p.nbytes for p in self._parameters)
+
+    @classmethod
+    def of(cls, module: torch.nn.Module, tokenizer: Any, info: ModelInfo, memory_bound: int) -> Self:
+        """Return what runs a model of transformers with its tokenizer."""
+        wrapped = nnsight.TransformersModel(module, tokenizer=tokenizer, task="text-generation")
+        return cls(wrapped, info, memory_bound)
+
+    def call(self, procedure: Callable[Concatenate[Executor, P], Given], /, *args: P.args, **kwargs: P.kwargs) -> Given:
+        """Return what a procedure returns; see `nbinterp.engine.engine.Engine`."""
+        return procedure(self, *args, **kwargs)
+
+    stream = call
+    beside = call
 
     @property
     def like(self) -> dict[str, Any]:
@@ -96,6 +108,10 @@ class Executor:
         """What memory things take here."""
         most = 2048 if self.like["device"].type == "cpu" else 32768
         return Sizes(self.info, self._weights, self.like["dtype"].itemsize, self.memory_bound, most)
+
+    def knows(self, prompt: TokenizedPrompt) -> bool:
+        """Whether the untouched run of a prompt is kept."""
+        return prompt in self.kept
 
     def forget(self) -> None:
         """Drop all kept runs."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nbinterp.engine.verification import TOLERANCES
+from nbinterp.engine.tolerances import TOLERANCES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

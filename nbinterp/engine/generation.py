@@ -175,7 +175,6 @@ class _Voice:
 
 def generate(
     executor: Executor,
-    tokenizer: Any,
     tokens: Callable[[Prompt], TokenizedPrompt],
     experiments: Sequence[Experiment],
     top: int = 0,
@@ -189,8 +188,6 @@ def generate(
     ----------
     executor : Executor
         The model.
-    tokenizer : tokenizer of transformers
-        Its tokenizer.
     tokens : callable
         Tokenises a prompt.
     experiments : sequence of Experiment
@@ -198,7 +195,7 @@ def generate(
     top : int
         How many of the likeliest tokens to note at each step.
     """
-    voices = _voices(executor, tokens, experiments)
+    voices, tokenizer = _voices(executor, tokens, experiments), executor.nnsight.tokenizer
     ends = _ends(executor, tokenizer)
 
     def rows(together: Sequence[_Voice]) -> int:

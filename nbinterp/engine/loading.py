@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from nbinterp.demo import models as demo
+from nbinterp.engine.checksum import weights_checksum
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def load(
         if tokenizer is None:
             raise ValueError(f"got a {type(source).__name__} without its tokenizer; give it with tokenizer=.")
         _leave_a_core()
-        return Loaded(source.eval(), tokenizer, type(source).__name__, _weights_checksum(source), "")
+        return Loaded(source.eval(), tokenizer, type(source).__name__, weights_checksum(source), "")
     if tokenizer is not None:
         raise ValueError(
             f"got a tokenizer beside the model {str(source)!r}, which brings its own; leave tokenizer out, or pass a module."
@@ -53,7 +53,7 @@ def load(
     _leave_a_core()
     commit = getattr(module.config, "_commit_hash", None)
     opened_from = str(Path(place) / kwargs["gguf_file"]) if "gguf_file" in kwargs else place
-    return Loaded(module, found, name, checksum or commit or _weights_checksum(module), opened_from)
+    return Loaded(module, found, name, checksum or commit or weights_checksum(module), opened_from)
 
 
 def _leave_a_core() -> None:
@@ -124,13 +124,3 @@ def _from_pretrained(
         if bars:
             logging.enable_progress_bar()
     return module, tokenizer
-
-
-def _weights_checksum(module: torch.nn.Module) -> str:
-    """Return a checksum of every tensor's name and shape and of numbers spread over it."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        flat = tensor.detach().reshape(-1)
-        digest.update(f"{name} {list(tensor.shape)} ".encode())
-        digest.update(flat[:: max(1, len(flat) // 64)].float().cpu().numpy().tobytes())
-    return digest.hexdigest()

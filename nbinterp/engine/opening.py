@@ -59,4 +59,4 @@ def opened(loaded: Loaded, name: str | None, memory_bound: int) -> tuple[Executo
     )
     context = getattr(config, "max_position_embeddings", None)
     tokenizer = Tokenizer(loaded.tokenizer, vocabulary.tokens, info.name, context)
-    return Executor(module, loaded.tokenizer, info, memory_bound), tokenizer, vocabulary
+    return Executor.of(module, loaded.tokenizer, info, memory_bound), tokenizer, vocabulary

@@ -12,8 +12,8 @@ import torch
 from nbinterp.engine.folding import pull
 from nbinterp.engine.live import MODEL_LOCK
 from nbinterp.engine.tensors import as_array
+from nbinterp.engine.tolerances import TOLERANCES
 from nbinterp.engine.tuning import Tuned, least_squares, tune
-from nbinterp.engine.verification import TOLERANCES
 from nbinterp.prompts import TokenizedPrompt
 from nbinterp.sites import Site
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -143,3 +143,7 @@ class Reads(Mapping[Site, NDArray[np.float32]]):
 
     def __len__(self) -> int:
         return len(self._sites)
+
+    def __reduce__(self) -> tuple[type[dict[Any, Any]], tuple[dict[Site, NDArray[np.float32]]]]:
+        # what was asked for, and not the whole run that it is taken from
+        return dict, (dict(self),)

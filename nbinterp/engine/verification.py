@@ -9,11 +9,10 @@ import inspect
 import io
 import itertools
 import linecache
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from nbinterp.code import nnsight_code
@@ -23,10 +22,12 @@ from nbinterp.engine.plan import Edit, Mean, Row, Taken
 from nbinterp.engine.planning import make_plan
 from nbinterp.engine.runs import KeptRuns
 from nbinterp.engine.tensors import Change, as_array, head_of, shaped, whole
+from nbinterp.engine.tolerances import TOLERANCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from nbinterp.anatomy import ModelInfo
@@ -35,13 +36,6 @@ if TYPE_CHECKING:
     from nbinterp.prompts import Prompt, TokenizedPrompt
     from nbinterp.results import Result
     from nbinterp.sites import Site
-
-TOLERANCES = {"float64": 1e-6, "float32": 1e-4, "float16": 2**-6, "bfloat16": 2**-4}
-"""How far two computations of one thing may differ, in the model's precision, relative to the size of what is compared.
-
-Sums in another order differ by rounding, which grows with the number of blocks: on SmolLM2-135M by 3e-6 in float32, 0.005
-in float16 and 0.02 in bfloat16. Results hold float32, whatever the model computes in.
-"""
 
 _PAD = 3
 
@@ -99,6 +93,8 @@ class Verification:
         ``difference`` and ``passed`` are missing where a recomputation is not possible.
         """
         rows = [(c.name, c.difference, c.tolerance, c.passed, c.note) for c in self.checks]
+        import pandas as pd  # where the model is, nobody draws a table
+
         frame = pd.DataFrame(rows, columns=["check", "difference", "tolerance", "passed", "note"])
         return frame.astype({"difference": "float64", "passed": "boolean"})
 
@@ -119,7 +115,24 @@ class Verification:
         return f"<p>{html.escape(self._title)}</p>{shown}"
 
 
-def verify(executor: Executor, tokens: Callable[[Prompt], TokenizedPrompt], result: Result) -> Verification:
+@dataclass(frozen=True)
+class Compared:
+    """What of a result is compared; the fields are `nbinterp.results.Result`'s."""
+
+    experiment: Experiment
+    prompts: tuple[TokenizedPrompt, ...]
+    base_logits: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    base_activations: Mapping[Site, tuple[NDArray[np.float32], ...]]
+    activations: Mapping[Site, tuple[NDArray[np.float32], ...]]
+
+    @classmethod
+    def of(cls, result: Result) -> Compared:
+        """Return what of a result is compared."""
+        return cls(**{one.name: getattr(result, one.name) for one in fields(cls)})
+
+
+def verify(executor: Executor, tokens: Callable[[Prompt], TokenizedPrompt], result: Compared | Result) -> Verification:
     """Return how far a result is from independent recomputations.
 
     Parameters
@@ -128,7 +141,7 @@ def verify(executor: Executor, tokens: Callable[[Prompt], TokenizedPrompt], resu
         The model that the result comes from.
     tokens : callable
         Tokenises a prompt.
-    result : Result
+    result : Compared or Result
         What to check. What is compared are the logits at the last token and everything that was read, untouched and
         changed.
 
@@ -319,7 +332,7 @@ def _alone(
 _SCRIPTS = itertools.count()
 
 
-def _check_code(executor: Executor, experiment: Experiment, result: Result, tolerance: float) -> Check:
+def _check_code(executor: Executor, experiment: Experiment, result: Compared | Result, tolerance: float) -> Check:
     try:
         script = nnsight_code(experiment, opening=False)
     except (ValueError, TypeError) as error:
@@ -348,7 +361,7 @@ def _by_code(executor: Executor, experiment: Experiment, script: str) -> Iterato
         )
 
 
-def _worst(result: Result, answers: Iterator[_Answer]) -> tuple[float, str]:
+def _worst(result: Compared | Result, answers: Iterator[_Answer]) -> tuple[float, str]:
     """Return the largest difference between a result and its recomputation, and where it is."""
     worst, note = 0.0, "equal to the last bit"
     for answer in answers:

@@ -1,0 +1,1 @@
+from tests.serving.fixtures import *  # noqa: F403
