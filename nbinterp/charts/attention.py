@@ -67,7 +67,7 @@ def pattern_chart(
 
 
 def scores_chart(frame: pd.DataFrame, *, title: str = "", subtitle: str = "") -> alt.Chart | alt.VConcatChart:
-    """Return scores of heads as heat maps, one for each kind: layers run down, heads to the right.
+    """Return scores of heads as heat maps, one for each kind: layers run up, heads to the right.
 
     Parameters
     ----------

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+import textwrap
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import pandas as pd
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 MAX_EDGES = 400
 """More edges than this are a thicket: those with the largest scores are drawn."""
 
-_WIDTH, _ROW = 620, 52
+_WIDTH, _ROW = 620, 44
+_HIGHEST, _LOWEST_ROW = 640, 17
+_HEADING, _SUBHEADING = 80, 118  # letters that fit into a line above the graph
 _INPUTS = {"q": "queries", "k": "keys", "v": "values", "": "MLP or logits"}
 _DASHES = {"queries": [6, 3], "keys": [2, 2], "values": [1, 0], "MLP or logits": [1, 0]}
 
 
-def circuit_chart(frame: pd.DataFrame, *, title: str = "", subtitle: str = "") -> alt.LayerChart:
+def circuit_chart(frame: pd.DataFrame, *, title: str = "", subtitle: str = "", most: int = MAX_EDGES) -> alt.LayerChart:
     """Return edges as a layered graph: the input below, the logits above, layers between them, those without a node left out.
 
     Parameters
@@ -32,8 +35,10 @@ def circuit_chart(frame: pd.DataFrame, *, title: str = "", subtitle: str = "") -
         ``target_layer``, ``score``.
     title, subtitle : str
         Above the chart.
+    most : int
+        Of more edges than these the first ones are drawn, and the subtitle says so.
     """
-    drawn = frame.head(MAX_EDGES)
+    drawn = frame.head(most)
     if len(drawn) < len(frame):
         subtitle += f"; the {len(drawn)} edges with the largest scores of {len(frame):,} drawn"
     ends = [
@@ -51,25 +56,27 @@ def circuit_chart(frame: pd.DataFrame, *, title: str = "", subtitle: str = "") -
                 single[name] = int(layer)
     places = dict(_places(single))
     rows = 1 + int(max((y for _, y in places.values()), default=0))
-    lines = []
+    lines: list[list[tuple[Any, ...]]] = []
     for edge in drawn.to_dict("records"):
         score = float(edge["score"])
         for target in reads.get(edge["target"], [edge["target"]]):
             (x0, y0), (x1, y1) = places[edge["source"]], places[target]
             sign = "helps" if score >= 0 else "hinders"
-            lines.append((edge["edge"], x0, y0, x1, y1, score, abs(score), _INPUTS[edge["input"]], sign))
+            told = (len(lines), edge["edge"], score, abs(score), _INPUTS[edge["input"]], sign)
+            lines.append([(*told, step, x, y) for step, (x, y) in enumerate(_way(x0, y0, x1, y1))])
     nodes = pd.DataFrame([(name, x, y) for name, (x, y) in places.items()], columns=["node", "x", "y"])
     x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-0.6, 0.6]))
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.6, rows - 0.4]))
-    columns = ["edge", "x", "y", "x2", "y2", "score", "size", "into", "sign"]
+    columns = ["line", "edge", "score", "size", "into", "sign", "step", "x", "y"]
+    points = pd.DataFrame([point for line in lines for point in line], columns=columns)
     wires = (
-        alt.Chart(inline(pd.DataFrame(lines, columns=columns)))
-        .mark_rule(opacity=0.75)
+        alt.Chart(inline(points))
+        .mark_line(opacity=0.75, interpolate="basis")
         .encode(
             x,
             y,
-            alt.X2("x2:Q"),
-            alt.Y2("y2:Q"),
+            alt.Detail("line:N"),
+            alt.Order("step:Q"),
             alt.StrokeWidth("size:Q", scale=alt.Scale(range=[0.6, 5]), legend=None),
             alt.Color(
                 "sign:N",
@@ -82,10 +89,26 @@ def circuit_chart(frame: pd.DataFrame, *, title: str = "", subtitle: str = "") -
             tooltip=[alt.Tooltip("edge:N"), alt.Tooltip("score:Q", format="+.4g"), alt.Tooltip("into:N", title="into")],
         )
     )
-    spots = alt.Chart(inline(nodes)).mark_circle(size=90, color=INK, opacity=1).encode(x, y, tooltip=["node:N"])
-    names = alt.Chart(inline(nodes)).mark_text(dy=-11, fontSize=11, color=INK).encode(x, y, alt.Text("node:N"))
-    heading = alt.TitleParams(text=title, subtitle=subtitle)
-    return themed(alt.layer(wires, spots, names, width=_WIDTH, height=max(_ROW * rows, 120), title=heading))
+    spots = alt.Chart(inline(nodes)).mark_circle(size=70, color=INK, opacity=1).encode(x, y, tooltip=["node:N"])
+    names = (
+        alt.Chart(inline(nodes)).mark_text(dx=7, fontSize=11, align="left", color=INK).encode(x, y, alt.Text("node:N"))
+    )
+    # what does not fit into a line goes on in the next
+    heading = alt.TitleParams(
+        text=textwrap.wrap(title, _HEADING) or "",
+        subtitle=textwrap.wrap(subtitle, _SUBHEADING) or "",
+        limit=_WIDTH + 160,
+    )
+    # of many layers rows are low, so that the graph is seen whole
+    row = max(_LOWEST_ROW, min(_ROW, _HIGHEST / rows))
+    return themed(alt.layer(wires, spots, names, width=_WIDTH, height=max(row * rows, 120), title=heading))
+
+
+def _way(x0: float, y0: float, x1: float, y1: float) -> list[tuple[float, float]]:
+    """Return the points along which an edge goes: between nodes above each other it bows, past those that lie between."""
+    if x0 != x1 or abs(y1 - y0) < 1.5:
+        return [(x0, y0), (x1, y1)]
+    return [(x0, y0), (x0 - min(0.16, 0.03 + 0.006 * abs(y1 - y0)), (y0 + y1) / 2), (x1, y1)]
 
 
 def _shared(name: str) -> bool:

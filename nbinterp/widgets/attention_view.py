@@ -9,23 +9,25 @@ import numpy as np
 import pandas as pd
 import traitlets
 
+from nbinterp.interventions import Cut
 from nbinterp.widgets.bundle import Bundle
+from nbinterp.widgets.following import MOST_A_STEP, Follower, Offer, ablated, require_both, where
 from nbinterp.widgets.grid import LONGEST_LABEL, reach
 from nbinterp.widgets.protocol import AttentionPattern, AttentionShown, AttentionSpec, HeadPictures, HeadScore
 from nbinterp.widgets.saved import origin_of, page, saved_bundle
-from nbinterp.widgets.selection import SelectionTrait
-from nbinterp.widgets.widget import Widget
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import altair as alt
     import xarray as xr
     from numpy.typing import ArrayLike, NDArray
 
     from nbinterp.anatomy import ModelInfo
+    from nbinterp.experiment import Experiment
     from nbinterp.prompts import TokenizedPrompt
+    from nbinterp.widgets.following import Followed
 
 _PICTURE_BYTES = 500_000  # of all heads in small together
 _LARGEST, _SMALLEST = 48, 8  # pixels a side of a head in small
@@ -68,7 +70,7 @@ class Scores(Protocol):
     """``[kind, sequence, layer, head]``"""
 
 
-class AttentionView(Widget):
+class AttentionView(Follower):
     """What every head looks at: all of them in small, the one that is picked large, with the tokens that it looks at.
 
     Click a head to enlarge and pick it; a head that is picked in a linked widget is enlarged here. Move over a query to see what it
@@ -83,9 +85,16 @@ class AttentionView(Widget):
         Which to enlarge at first; by default the one whose queries look least at themselves and at the first token.
     scores : HeadScores, or mapping of str to array, ``[layer, head]``, optional
         Numbers that are told of each head, by name; what `nbinterp.head_scores` gave.
+    follow : Playground, optional
+        Whose interventions the patterns are read under, while its sliders move. What is picked in one is picked in the other;
+        there a picked head can be ablated in one click, and the edges of picked cells cut.
+    ask : callable, optional
+        Reads an experiment: ``lambda experiment: nb.attention(model, experiment)``. Needed with `follow`.
 
     Attributes
     ----------
+    attention : Attention
+        What is shown.
     selection : Selection
         Heads and tokens that are picked; may be set.
     head : tuple of (layer, head)
@@ -96,7 +105,7 @@ class AttentionView(Widget):
     Raises
     ------
     TypeError
-        For what holds no patterns.
+        For what holds no patterns, and where only one of `follow` and `ask` is given.
     LookupError
         For a head that was not read.
 
@@ -112,8 +121,6 @@ class AttentionView(Widget):
     view: Any = traitlets.Dict().tag(sync=True)
     small: Any = traitlets.Dict().tag(sync=True)
     pattern: Any = traitlets.Dict().tag(sync=True)
-    selection = SelectionTrait()
-    problem = traitlets.Unicode("").tag(sync=True)
 
     def __init__(
         self,
@@ -121,46 +128,33 @@ class AttentionView(Widget):
         *,
         head: tuple[int, int] | None = None,
         scores: Mapping[str, ArrayLike] | Scores | None = None,
+        follow: Followed | None = None,
+        ask: Callable[[Experiment], Patterns] | None = None,
     ) -> None:
         if not all(hasattr(attention, name) for name in ("pattern", "prompt", "base", "values")):
             raise TypeError(
                 f"got {type(attention).__name__} for a view of attention; wanted what heads look at: nb.AttentionView(nb.attention(…))."
             )
-        self.attention = attention
-        found = attention.pattern
-        self._layers = [int(layer) for layer in found["layer"].to_numpy()]
-        self._measures = [
-            _WEIGHT,
-            *([_WEIGHTED] if attention.values is not None else []),
-            *([_BASE, _DIFFERENCE] if attention.base is not None else []),
-        ]
-        shape = (len(self._layers), found.sizes["head"])
-        given = _by_kind(scores, self._layers) if hasattr(scores, "scores") else scores or {}
-        named = {name: np.asarray(values, dtype=np.float64) for name, values in given.items()}
-        for name, values in named.items():
-            if values.shape != shape:
-                raise ValueError(
-                    f"got scores {name!r} of shape {values.shape}; wanted one for each head that was read, {shape}."
-                )
+        require_both(follow, ask, "reads the attention of its experiment")
+        self.attention, self._ask = attention, ask
+        read = [int(layer) for layer in attention.pattern["layer"].to_numpy()]
+        # the last layer is drawn on top, as in every grid
+        self._layers = sorted(read, reverse=True)
+        self._measures = _measures(attention)
+        self._named = _scores(scores, read, self._layers, attention.pattern.sizes["head"])
         first, second = self._first() if head is None else head
         self._require(first, second)
         measure = _DIFFERENCE if attention.base is not None else _WEIGHT
         super().__init__(
-            spec=AttentionSpec(
-                title=f"Attention of {attention.model.name}: {_short(attention.prompt.text)}",
-                note="",
-                tokens=[token[:LONGEST_LABEL] for token in attention.prompt.tokens],
-                layers=self._layers,
-                n_heads=shape[1],
-                measures=self._measures,
-                scores=[HeadScore(name=name, values=values.ravel().tolist()) for name, values in named.items()],
-            ),
-            view=AttentionShown(layer=first, head=second, measure=measure),
+            spec=self._spec(),
+            view=AttentionShown(layer=first, head=second, measure=measure, queries=[], keys=[]),
             small=self._small(measure),
             pattern=self._pattern(first, second, measure),
         )
         self.observe(self._show, names="view")
         self.observe(self._enlarge, names="selection")
+        if follow is not None:
+            self._follow(follow)
 
     @property
     def selectable(self) -> dict[str, int]:
@@ -254,7 +248,59 @@ class AttentionView(Widget):
         values = pattern.to_numpy()
         rest = np.einsum("lhqq->lh", values) + values[..., 0].sum(axis=-1)
         layer, head = np.unravel_index(int(np.argmin(rest)), rest.shape)
-        return self._layers[int(layer)], int(head)
+        return int(pattern["layer"][layer]), int(head)
+
+    def _spec(self) -> AttentionSpec:
+        found = self.attention
+        return AttentionSpec(
+            title=f"Attention of {found.model.name}: {_short(found.prompt.text)}",
+            note="",
+            tokens=[token[:LONGEST_LABEL] for token in found.prompt.tokens],
+            layers=self._layers,
+            n_heads=found.pattern.sizes["head"],
+            measures=self._measures,
+            scores=self._named,
+        )
+
+    def _take(self, experiment: Experiment) -> bool:
+        assert self._ask is not None
+        before, found = self.attention, self._ask(experiment)
+        layers = sorted(map(int, found.pattern["layer"].to_numpy()), reverse=True)
+        if layers != self._layers:
+            raise ValueError(
+                f"got attention of the layers {layers[::-1]} to follow; wanted those that are shown, {self._layers[::-1]}."
+            )
+        self.attention, self._measures = found, _measures(found)
+        measure = self.measure if self.measure in self._measures else _WEIGHT
+        if found.base is not None and before.base is None:
+            measure = _DIFFERENCE
+        layer, head = self.head
+        n = len(found.prompt)
+        with self.hold_sync():
+            self.spec = self._spec()
+            same = before.prompt == found.prompt and measure == self.measure
+            # all heads in small are many bytes: while the hand moves, the head that is shown goes first
+            later = same and len(self.small["values"]) > MOST_A_STEP
+            if not later:
+                self.small = self._small(measure)
+            self.pattern = self._pattern(layer, head, measure)
+            self.view = {**self.view, "measure": measure, **_within(self.view, n)}
+        return later
+
+    def _take_more(self) -> None:
+        self.small = self._small(self.measure)
+
+    def _offers(self, experiment: Experiment, texts: Sequence[str]) -> Iterator[Offer]:
+        layer, head = self.head
+        tokens = [token for token in self.selection.tokens if token < len(texts)]
+        queries, keys = (sorted(set(self.view.get(side, []))) for side in ("queries", "keys"))
+        # what was picked elsewhere since says of no token whether it looks or is looked at
+        if queries and keys and set(tokens) == {*queries, *keys} and min(keys) <= max(queries):
+            cut = Cut(f"pattern.{layer}.{head}", tokens=tuple(queries), keys=tuple(keys))
+            yield Offer(f"Cut {cut.site} at {where(queries, texts)} off {where(keys, texts)}", [cut])
+            tokens = queries
+        picked = [pair for pair in self.selection.heads if pair[0] in self._layers] or [self.head]
+        yield ablated([f"z.{first}.{second}" for first, second in picked], tokens, texts)
 
     def _show(self, change: Any) -> None:
         """Send the pattern that the page, or Python, asked for; on any thread."""
@@ -312,10 +358,35 @@ class AttentionView(Widget):
         return HeadPictures(measure=measure, size=size, low=low, high=high, values=values.tobytes())
 
 
-def _by_kind(found: Any, layers: list[int]) -> dict[str, ArrayLike]:
-    """Return by kind what these layers' heads have on the mean over sequences: ``[layer, head]``."""
-    means = found.scores.mean("sequence").sel(layer=layers)
-    return {str(kind): means.sel(kind=kind).to_numpy() for kind in means["kind"].to_numpy()}
+def _measures(found: Patterns) -> list[str]:
+    """Return how attention can be shown."""
+    weighted = [_WEIGHTED] if found.values is not None else []
+    return [_WEIGHT, *weighted, *([_BASE, _DIFFERENCE] if found.base is not None else [])]
+
+
+def _scores(
+    given: Mapping[str, ArrayLike] | Scores | None, read: list[int], layers: list[int], n_heads: int
+) -> list[HeadScore]:
+    """Return what is told of each head, layers in the order in which they are drawn; of scores by kind, the mean over sequences."""
+    found: Any = given
+    if hasattr(found, "scores"):
+        means = found.scores.mean("sequence").sel(layer=read)
+        found = {str(kind): means.sel(kind=kind).to_numpy() for kind in means["kind"].to_numpy()}
+    named = []
+    for name, array in (found or {}).items():
+        values = np.asarray(array, dtype=np.float64)
+        if values.shape != (len(read), n_heads):
+            raise ValueError(
+                f"got scores {name!r} of shape {values.shape}; wanted one for each head that was read, {(len(read), n_heads)}."
+            )
+        drawn = values[[read.index(layer) for layer in layers]]
+        named.append(HeadScore(name=name, values=drawn.ravel().tolist()))
+    return named
+
+
+def _within(view: Mapping[str, Any], n: int) -> dict[str, list[int]]:
+    """Return the queries and keys that are picked, of those that there still are."""
+    return {side: [token for token in view.get(side, []) if token < n] for side in ("queries", "keys")}
 
 
 def _ends(measure: str, end: float) -> tuple[float, float]:

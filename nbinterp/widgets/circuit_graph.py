@@ -9,7 +9,11 @@ import numpy as np
 import pandas as pd
 import traitlets
 
+from nbinterp.experiment import Experiment
+from nbinterp.interventions import Ablate, Patch
+from nbinterp.sites import Site
 from nbinterp.widgets.bundle import Bundle
+from nbinterp.widgets.following import Follower, Offer, ablated
 from nbinterp.widgets.protocol import (
     CircuitEdges,
     CircuitNode,
@@ -19,18 +23,18 @@ from nbinterp.widgets.protocol import (
     CircuitView,
 )
 from nbinterp.widgets.saved import origin_of, page, saved_bundle
-from nbinterp.widgets.selection import SelectionTrait
-from nbinterp.widgets.widget import Widget
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import altair as alt
     import xarray as xr
     from numpy.typing import NDArray
 
     from nbinterp.anatomy import ModelInfo
+    from nbinterp.prompts import Prompt
+    from nbinterp.widgets.following import Followed
     from nbinterp.wiring import Wiring
 
 MOST_EDGES = 5000
@@ -56,9 +60,6 @@ class Scored(Protocol):
     def frame(self) -> pd.DataFrame:
         """Return one line an edge."""
 
-    def chart(self) -> Any:
-        """Return it as a layered graph."""
-
 
 class Curve(Protocol):
     """Faithfulness by how many edges are kept; the scores' ``faithfulness`` gives it."""
@@ -67,7 +68,7 @@ class Curve(Protocol):
     how: Any
 
 
-class CircuitGraph(Widget):
+class CircuitGraph(Follower):
     """A circuit as a layered graph: nodes by layer, edges by weight and sign, as many as the slider keeps.
 
     Click a node to pick its head or layer, or an edge to pick both of its ends; what is picked in a linked widget is lit here.
@@ -79,6 +80,9 @@ class CircuitGraph(Widget):
     curve : FaithfulnessCurve, optional
         What the scores' ``faithfulness()`` gave: the slider goes from one of its points to the next, and says how much of the
         behaviour is left there.
+    follow : Playground, optional
+        Where something can be done: what is picked in one is picked in the other; there picked heads and MLPs can be ablated in
+        one click, and a picked edge cut. Nodes on which it acts are marked here.
 
     Attributes
     ----------
@@ -104,10 +108,9 @@ class CircuitGraph(Widget):
     spec: Any = traitlets.Dict().tag(sync=True)
     view: Any = traitlets.Dict().tag(sync=True)
     edges: Any = traitlets.Dict().tag(sync=True)
-    selection = SelectionTrait()
-    problem = traitlets.Unicode("").tag(sync=True)
+    acted: Any = traitlets.List().tag(sync=True)
 
-    def __init__(self, circuit: Scored, *, curve: Curve | None = None) -> None:
+    def __init__(self, circuit: Scored, *, curve: Curve | None = None, follow: Followed | None = None) -> None:
         if not all(hasattr(circuit, name) for name in ("scores", "wiring", "frame")):
             raise TypeError(
                 f"got {type(circuit).__name__} for a graph; wanted a circuit, or the scores of edges: nb.CircuitGraph(nb.circuit(…))."
@@ -141,7 +144,7 @@ class CircuitGraph(Widget):
                 ],
                 stops=stops,
             ),
-            view=CircuitView(stop=_beginning(stops), drawn=_FIRST_DRAWN),
+            view=CircuitView(stop=_beginning(stops), drawn=_FIRST_DRAWN, edge=[]),
             edges=CircuitEdges(
                 source=node.astype("<u4").tobytes(),
                 receiver=receiver.astype("<u4").tobytes(),
@@ -149,6 +152,8 @@ class CircuitGraph(Widget):
                 score=scores.astype("<f4").tobytes(),
             ),
         )
+        if follow is not None:
+            self._follow(follow)
 
     @property
     def selectable(self) -> dict[str, int]:
@@ -161,18 +166,65 @@ class CircuitGraph(Widget):
         """How many edges are kept, dead ends left out."""
         return int(self.spec["stops"][self.view["stop"]]["kept"])
 
-    def chart(self) -> alt.TopLevelMixin:
-        """Return the circuit's chart."""
-        chart: alt.TopLevelMixin = self.circuit.chart()
-        return chart
+    def chart(self, most: int = 60) -> alt.TopLevelMixin:
+        """Return the strongest edges that are kept as a chart that can go on being edited; it says of how many."""
+        from nbinterp.charts.circuits import circuit_chart
+
+        wiring = self.circuit.wiring
+        rows = []
+        for receiver, source, score in self._kept():
+            target, _, into = wiring.receivers[receiver].partition("<")
+            layers = _place(wiring, source)[0], _input(wiring, receiver)[0]
+            rows.append((wiring.name(receiver, source), wiring.nodes[source], target, into[:-1], *layers, score))
+        columns = ["edge", "source", "target", "input", "source_layer", "target_layer", "score"]
+        stop, metric = self.spec["stops"][self.view["stop"]], self.spec["metric"]
+        left = "" if np.isnan(stop["faithfulness"]) else f"faithfulness {stop['faithfulness']:.2f}"
+        return circuit_chart(
+            pd.DataFrame(rows, columns=columns),
+            title=f"Circuit of {self.circuit.model.name}: {stop['kept']:,} of {self.spec['total']:,} edges",
+            subtitle=", ".join(filter(None, [metric, left])),
+            most=most,
+        )
 
     def frame(self) -> pd.DataFrame:
         """Return one line for each edge that is kept: ``edge``, ``score``, the largest in either direction first."""
         wiring = self.circuit.wiring
-        source, receiver, stop = (np.frombuffer(self.edges[k], "<u4") for k in ("source", "receiver", "stop"))
+        rows = [(wiring.name(receiver, source), score) for receiver, source, score in self._kept()]
+        return pd.DataFrame(rows, columns=["edge", "score"])
+
+    def _kept(self) -> list[tuple[int, int, float]]:
+        """Return receiver, source and score of each edge that is kept."""
+        receiver, source, stop = (np.frombuffer(self.edges[k], "<u4") for k in ("receiver", "source", "stop"))
         kept = stop <= self.view["stop"]
-        names = [wiring.name(int(r), int(n)) for r, n in zip(receiver[kept], source[kept], strict=True)]
-        return pd.DataFrame({"edge": names, "score": np.frombuffer(self.edges["score"], "<f4")[kept]})
+        columns = receiver[kept], source[kept], np.frombuffer(self.edges["score"], "<f4")[kept]
+        return list(zip(*(column.tolist() for column in columns), strict=True))
+
+    def _take(self, experiment: Experiment) -> bool:
+        wiring = self.circuit.wiring
+        found = {node for act in experiment.active for node in _nodes_at(act.site, wiring)}
+        self.acted = sorted(found)
+        return False
+
+    def _offers(self, experiment: Experiment, texts: Sequence[str]) -> Iterator[Offer]:
+        wiring, picked = self.circuit.wiring, self.selection
+        receiver, source = self.view.get("edge") or (-1, -1)
+        known = 0 <= receiver < len(wiring.receivers) and 0 <= source < len(wiring.nodes)
+        if known and wiring.edges[receiver, source] and self._holds(receiver, source):
+            words = f"Cut {wiring.name(receiver, source)}"
+            yield Offer(words, [cut_edge(wiring, receiver, source, experiment.prompts[0])], words)
+        # a layer that is picked stands for its MLP here
+        sites = [f"z.{layer}.{head}" for layer, head in picked.heads]
+        sites += [f"mlp_out.{layer}" for layer in picked.layers if layer < wiring.n_layers]
+        if sites:
+            yield ablated(sites, (), texts)
+
+    def _holds(self, receiver: int, source: int) -> bool:
+        """Whether nothing was picked elsewhere since an edge was, with both of its ends."""
+        wiring, picked = self.circuit.wiring, self.selection
+        ends = [_place(wiring, node)[1] for node in (source, *wiring.readers[receiver])]
+        heads = {(site.layer, site.head) for site in ends if site.component == "z"}
+        layers = {site.layer for site in ends if site.component == "mlp_out"}
+        return heads.issuperset(picked.heads) and layers.issuperset(picked.layers)
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """Return the graph as one HTML file in which the slider still slides, without Python or a network.
@@ -182,13 +234,15 @@ class CircuitGraph(Widget):
         path : path, optional
             Write the page there too.
         """
-        return page(self, "circuit", path, text=repr(self), chart=self.chart(), frame=self.frame())
+        return page(self, "circuit", path, text=repr(self), chart=self.chart(), frame=self.frame(), lines=True)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         view = super()._repr_mimebundle_(**kwargs)
         kept = self if sum(map(len, self.edges.values())) < _MOST_KEPT else None
         origin = origin_of(self.spec, zlib.crc32(self.edges["score"]))
-        return saved_bundle(view, "circuit", self.chart(), repr(self), self.frame(), widget=kept, origin=origin)
+        return saved_bundle(
+            view, "circuit", self.chart(), repr(self), self.frame(), widget=kept, origin=origin, lines=True
+        )
 
     def __repr__(self) -> str:
         # also of one that could not be made, in the trace of why
@@ -197,6 +251,68 @@ class CircuitGraph(Widget):
         stop = self.spec["stops"][self.view["stop"]]
         left = "" if np.isnan(stop["faithfulness"]) else f", faithfulness {stop['faithfulness']:.2f}"
         return f"CircuitGraph: {self.spec['title']}, {stop['kept']:,} of {self.spec['total']:,} edges{left}"
+
+
+def cut_edge(wiring: Wiring, receiver: int, source: int, prompt: Prompt) -> Patch:
+    """Return what takes from a receiver what one node says to it, in a prompt; everybody else goes on hearing that node.
+
+    The receiver gets what it reads in a run in which the node writes nothing, and all that lies between the two writes what
+    it writes in the untouched run: the direct path alone is cut, as in path patching.
+
+    References
+    ----------
+    .. [1] Goldowsky-Dill et al., "Localizing Model Behavior with Path Patching", 2023. arXiv:2304.05969
+    """
+    (first, of), (last, reads) = _place(wiring, source), _input(wiring, receiver)
+    held: list[Ablate | Patch] = [Ablate(of)]
+    for layer in range(max(first, 0), min(last + 1, wiring.n_layers)):
+        # what comes beside a head, or before an MLP, does not hear it
+        if layer > first and (layer < last or reads.component == "mlp_out"):
+            held.append(Patch(f"attn_out.{layer}", source=prompt))
+        if layer < last and (layer > first or of.component == "z"):
+            held.append(Patch(f"mlp_out.{layer}", source=prompt))
+    return Patch(reads, source=Experiment(prompt, held))
+
+
+def _place(wiring: Wiring, node: int) -> tuple[int, Site]:
+    """Return a node's layer, −1 for the input, and where it writes."""
+    if node == 0:
+        return -1, Site("resid_pre", 0)
+    layer, head = divmod(node - 1, wiring.n_heads + 1)
+    return layer, Site("mlp_out", layer) if head == wiring.n_heads else Site("z", layer, head)
+
+
+def _input(wiring: Wiring, receiver: int) -> tuple[int, Site]:
+    """Return a receiver's layer, the number of layers for the logits, and where what it makes of its input can be replaced."""
+    layer, at = divmod(receiver, wiring.attention_inputs + 1)
+    if layer == wiring.n_layers:
+        # the last stream is all that the logits read, and lenses read it too
+        return layer, Site("resid_post", layer - 1)
+    if at == wiring.attention_inputs:
+        return layer, Site("mlp_out", layer)
+    if at < wiring.n_heads:
+        return layer, Site("q", layer, at)
+    component, head = divmod(at - wiring.n_heads, wiring.n_kv_heads)
+    return layer, Site("kv"[component], layer, head)
+
+
+def _nodes_at(site: Site, wiring: Wiring) -> range | list[int]:
+    """Return the nodes that an intervention at a site acts on; none for one on the stream between them."""
+    layer, group = site.layer, wiring.n_heads // wiring.n_kv_heads
+    if site.component == "embed" or (site.component, layer) == ("resid_pre", 0):
+        return [0]
+    if layer is None or site.is_path:
+        return []
+    first = wiring.nodes_before(layer)
+    heads = range(first, first + wiring.n_heads)
+    match site.component:
+        case "mlp_out" | "mlp_post":
+            return [first + wiring.n_heads]
+        case "z" | "q" | "pattern" | "attn_out":
+            return heads if site.head is None else [first + site.head]
+        case "k" | "v":
+            return heads if site.head is None else heads[site.head * group : (site.head + 1) * group]
+    return []
 
 
 def _stops(circuit: Any, curve: Curve | None) -> tuple[list[CircuitStop], list[NDArray[np.bool_]]]:

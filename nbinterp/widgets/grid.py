@@ -9,10 +9,9 @@ import numpy as np
 import traitlets
 
 from nbinterp.widgets.bundle import Bundle
+from nbinterp.widgets.following import Follower
 from nbinterp.widgets.protocol import Axis, Cells, GridSpec, GridView, Quantity
 from nbinterp.widgets.saved import origin_of, page, saved_bundle
-from nbinterp.widgets.selection import SelectionTrait
-from nbinterp.widgets.widget import Widget
 
 if TYPE_CHECKING:
     import os
@@ -29,7 +28,7 @@ _MOST_KEPT = 250_000  # numbers that a saved notebook keeps beside the picture
 _RUNS = ("base", "changed", "difference")
 
 
-class Grid(Widget):
+class Grid(Follower):
     """What `LensGrid` and `PatchGrid` are: numbers by row and column, some of them in two runs.
 
     Parameters
@@ -49,9 +48,7 @@ class Grid(Widget):
     view: Any = traitlets.Dict().tag(sync=True)
     base: Any = traitlets.List().tag(sync=True)
     changed: Any = traitlets.List().tag(sync=True)
-    selection = SelectionTrait()
     task: Any = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
-    problem = traitlets.Unicode("").tag(sync=True)
 
     def __init__(
         self, spec: GridSpec, base: list[Cells], changed: list[Cells], counts: Mapping[str, int], run: str = "base"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from nbinterp.widgets.asking import told
+from nbinterp.widgets.following import MOST_A_STEP, ablated, require_both
 from nbinterp.widgets.grid import Grid, axis, cells, reach
 from nbinterp.widgets.protocol import Cells, GridSpec, Quantity
 
@@ -21,20 +20,16 @@ if TYPE_CHECKING:
     from nbinterp.anatomy import ModelInfo
     from nbinterp.experiment import Experiment
     from nbinterp.prompts import TokenizedPrompt
+    from nbinterp.widgets.following import Followed, Offer
 
-
-_MOST_A_STEP = 10_000  # bytes that are sent at each step of a slider
 _DRAWN = 12  # tokens in the picture that a notebook keeps at first
-_AT_ONCE = 0.05  # seconds that a reading may take to be made while the hand moves
-_REST = 0.15  # seconds without a new answer, after which the hand rests
-_STEP = 0.005
 
 
 class Lens(Protocol):
     """What a lens read; `nbinterp.logit_lens` gives it."""
 
     data: xr.Dataset
-    """``top`` (ids), ``top_probability`` ``[run, layer, token, place]``; ``entropy``, ``kl`` ``[run, layer, token]``; ``probability``
+    """Along ``layer`` also ``site``; ``top`` (ids), ``top_probability`` ``[run, layer, token, place]``; ``entropy``, ``kl`` ``[run, layer, token]``; ``probability``
     and ``rank`` ``[run, tracked, layer, token]``."""
 
     prompt: TokenizedPrompt
@@ -57,36 +52,6 @@ class Lens(Protocol):
         """Return it as a chart."""
 
 
-class Work(Protocol):
-    """A channel in which the newest work wins."""
-
-    def ask(self, work: Callable[[], Iterator[None]]) -> None:
-        """Run this in place of what was asked before."""
-
-    def finish(self) -> None:
-        """Run what was asked for to its end."""
-
-    def cancel(self) -> None:
-        """Drop it."""
-
-
-class Followed(Protocol):
-    """What can be followed; `nbinterp.Playground` can."""
-
-    @property
-    def experiment(self) -> Experiment:
-        """What it shows."""
-
-    def live(self, on_error: Callable[[Exception], object]) -> Work:
-        """Return a channel for work on its model."""
-
-    def observe(self, handler: Any, names: Any = ...) -> None:
-        """Call `handler` when a trait changes."""
-
-    def unobserve(self, handler: Any, names: Any = ...) -> None:
-        """Call it no more."""
-
-
 class LensGrid(Grid):
     """What a lens reads: layers up, tokens to the right, in each cell the likeliest token there.
 
@@ -99,8 +64,8 @@ class LensGrid(Grid):
     lens : Lens
         What `nbinterp.logit_lens` gave.
     follow : Playground, optional
-        Whose interventions are read through the lens as well, while its sliders move; what is picked in one is picked in
-        the other.
+        Whose interventions are read through the lens as well, while its sliders move. What is picked in one is picked in the
+        other, and can be ablated there in one click.
     ask : callable, optional
         Reads an experiment: ``lambda experiment: nb.logit_lens(model, experiment)``. Needed with `follow`.
 
@@ -123,11 +88,6 @@ class LensGrid(Grid):
     >>> nb.LensGrid(nb.logit_lens(model, "The capital of France is", track=" Paris"))  # doctest: +SKIP
     """
 
-    _followed: Followed | None = None
-    _live: Work | None = None
-    _took = 0.0
-    _moved = 0.0
-
     def __init__(
         self, lens: Lens, *, follow: Followed | None = None, ask: Callable[[Experiment], Lens] | None = None
     ) -> None:
@@ -135,10 +95,7 @@ class LensGrid(Grid):
             raise TypeError(
                 f"got {type(lens).__name__} for a grid; wanted what a lens reads: nb.LensGrid(nb.logit_lens(model, prompt))."
             )
-        if (follow is None) != (ask is None):
-            raise TypeError(
-                "got only one of follow= and ask=; wanted both: whom to follow, and what reads its experiment through the lens."
-            )
+        require_both(follow, ask, "reads its experiment through the lens")
         self.lens = lens
         self._ask = ask
         info = lens.model
@@ -147,10 +104,8 @@ class LensGrid(Grid):
         run = "difference" if len(lens.runs) > 1 else "base"
         super().__init__(spec, _cells(lens, "base", spec), _cells(lens, "changed", spec), counts, run)
         if follow is not None:
-            self._followed, self._live = follow, follow.live(self._report)
-            follow.observe(self._moved_on, names="answer")
             self.observe(self._put_changed, names="view")
-            self._moved_on()
+            self._follow(follow)
 
     def chart(self, most: int = 60) -> alt.TopLevelMixin:
         """Return what is shown as a chart that can go on being edited, of the last `most` tokens that were read."""
@@ -170,36 +125,9 @@ class LensGrid(Grid):
         # words take long to draw, and people wait for the widget; JupyterLab keeps a picture of all that is seen
         return self.chart(_DRAWN)
 
-    def close(self) -> None:
-        """Follow nobody any more, and close the widget."""
-        # ipywidgets closes once more what was closed before it is forgotten
-        if self._followed is not None:
-            self._followed.unobserve(self._moved_on, names="answer")
-            self._followed = None
-        if self._live is not None:
-            self._live.cancel()
-        super().close()
-
-    def _report(self, error: Exception) -> None:
-        self.problem = told(error)
-
-    def _moved_on(self, change: object = None) -> None:
-        self._moved = time.monotonic()
-        if self._live is not None:
-            self._live.ask(self._read)
-
-    def _read(self) -> Iterator[None]:
-        """Read through the lens what is shown now by whom it follows."""
-        # a reading that takes long would hold up the answers that the hand waits for: it waits until the hand rests
-        while self._took > _AT_ONCE and time.monotonic() - self._moved < _REST:
-            time.sleep(_STEP)
-            yield
-        if self._ask is None or self._followed is None:
-            return
-        began = time.monotonic()
-        before, lens = self.lens, self._ask(self._followed.experiment)
-        self._took = time.monotonic() - began
-        self.problem = ""
+    def _take(self, experiment: Experiment) -> bool:
+        assert self._ask is not None
+        before, lens = self.lens, self._ask(experiment)
         self.lens = lens
         spec = _spec(lens)
         same = before.prompt == lens.prompt and _axes(spec) == _axes(self.spec)
@@ -211,13 +139,23 @@ class LensGrid(Grid):
             if len(lens.runs) > 1 and len(before.runs) < 2:
                 self.run = "difference"
             self._put_changed()
-        yield
+        return False
+
+    def _offers(self, experiment: Experiment, texts: Sequence[str]) -> Iterator[Offer]:
+        places = {
+            int(n): str(site)
+            for n, site in zip(self.lens.data["layer"], self.lens.data["site"].to_numpy(), strict=True)
+        }
+        picked = self.selection
+        sites = [places[layer] for layer in picked.layers if layer in places]
+        if sites:
+            yield ablated(sites, [token for token in picked.tokens if token < len(texts)], texts)
 
     def _put_changed(self, change: object = None) -> None:
         """Send the changed run: of many cells, at each step of a slider, the quantity that is shown alone."""
         spec = self.spec
         n_cells = len(spec["rows"]["labels"]) * len(spec["columns"]["labels"])
-        every = n_cells * 4 * (len(spec["quantities"]) + 1) <= _MOST_A_STEP
+        every = n_cells * 4 * (len(spec["quantities"]) + 1) <= MOST_A_STEP
         self.changed = _cells(self.lens, "changed", spec, None if every else self.quantity)
 
 

@@ -1,4 +1,4 @@
-"""Activation patching as a grid to pick from: layers down, tokens or heads to the right."""
+"""Activation patching as a grid to pick from: layers up, tokens or heads to the right."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard, cast
 import numpy as np
 import xarray as xr
 
+from nbinterp.interventions import Patch
 from nbinterp.widgets import grid
+from nbinterp.widgets.following import Offer, ablated, listed, where
 from nbinterp.widgets.grid import Grid, cells, reach
 from nbinterp.widgets.protocol import Axis, GridSpec, Quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import altair as alt
     import pandas as pd
     from numpy.typing import NDArray
 
     from nbinterp.anatomy import ModelInfo
+    from nbinterp.experiment import Experiment
+    from nbinterp.widgets.following import Followed
 
 
 class Patched(Protocol):
@@ -72,8 +76,7 @@ class Estimated(Protocol):
 class PatchGrid(Grid):
     """What patching restores or takes away, place by place; a picked cell is a place where something can be done.
 
-    Click a cell to pick its layer and token, or its head; drag, or hold Shift, for several. With `nbinterp.link` a Playground
-    acts there.
+    Click a cell to pick its layer and token, or its head; drag, or hold Shift, for several.
 
     Parameters
     ----------
@@ -82,6 +85,9 @@ class PatchGrid(Grid):
         were checked can be shown beside the estimates.
     axis : {"token", "head"}, optional
         Which of the components to show, where some were patched by token and others by head; by default those of the first one.
+    follow : Playground, optional
+        Where something can be done: what is picked in one is picked in the other, and can be ablated there in one click, or
+        patched from the other prompt as it was here.
 
     Attributes
     ----------
@@ -102,7 +108,9 @@ class PatchGrid(Grid):
     >>> nb.PatchGrid(nb.activation_patching(model, clean, corrupted, metric=metric))  # doctest: +SKIP
     """
 
-    def __init__(self, patching: Patched | Estimated, *, axis: str | None = None) -> None:
+    def __init__(
+        self, patching: Patched | Estimated, *, axis: str | None = None, follow: Followed | None = None
+    ) -> None:
         if not hasattr(patching, "estimates") and not all(hasattr(patching, name) for name in ("values", "effects")):
             raise TypeError(
                 f"got {type(patching).__name__} for a grid; wanted what patching gives: nb.PatchGrid(nb.activation_patching(…))."
@@ -130,6 +138,8 @@ class PatchGrid(Grid):
             [],
             counts,
         )
+        if follow is not None:
+            self._follow(follow)
 
     def chart(self) -> alt.TopLevelMixin:
         """Return the patching's chart."""
@@ -139,6 +149,25 @@ class PatchGrid(Grid):
     def frame(self) -> pd.DataFrame:
         """Return one line a patch."""
         return self._patching.frame()
+
+    def _offers(self, experiment: Experiment, texts: Sequence[str]) -> Iterator[Offer]:
+        component = self.quantity.rpartition(" of ")[2]
+        rows, picked = self.spec["rows"]["places"], self.selection
+        tokens: list[int] = []
+        if self.spec["columns"]["kind"] == "heads":
+            sites = [f"{component}.{layer}.{head}" for layer, head in picked.heads if layer in rows]
+        else:
+            sites = [f"{component}.{layer}" for layer in picked.layers if layer in rows]
+            tokens = [token for token in picked.tokens if token < len(texts)]
+        if not sites:
+            return
+        yield ablated(sites, tokens, texts)
+        behaviour = getattr(self._patching, "behaviour", None)
+        for pair in behaviour.pairs[:1] if behaviour is not None else ():
+            source = pair.clean if self._patching.direction == "denoising" else pair.corrupted
+            if isinstance(source, str) and source != experiment.prompts[0]:
+                acts = [Patch(site, source=source, tokens=tokens or slice(None)) for site in sites]
+                yield Offer(f"Patch {listed(sites)} at {where(tokens, texts)} from “{source[:60]}”", acts)
 
 
 Shown: TypeAlias = "list[tuple[Quantity, NDArray[np.float64]]]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pathlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
 
+PICTURES = pathlib.Path(__file__).parent / "screenshots"
 WICKED = "The capital of <img src=x onerror=alert(1)> \u202e </script> is"
 GRIDS = f"""
 import numpy as np, warnings
@@ -139,6 +141,104 @@ def test_a_cell_that_is_picked_becomes_an_intervention_which_the_lens_then_reads
         assert page.evaluate(script) == []
 
 
+FOLLOWING = """
+ask = lambda experiment: attention(model, experiment)
+view = nb.AttentionView(ask(PROMPT), head=(0, 0), follow=play, ask=ask)
+graph = nb.CircuitGraph(scores, curve=scores.faithfulness([5, 40], draws=1), follow=play)
+"""
+
+
+def test_what_is_clicked_is_done_in_the_playground_that_is_followed(lab: Lab, demo_name):
+    lab.page.set_viewport_size({"width": 1280, "height": 3600})
+    lab.open(lab.write_notebook([TOY, GRIDS + "linked.unlink()\n" + FOLLOWING, "play", "lens", "view", "graph"]))
+    lab.run_all()
+    page = lab.page
+    play, lens = page.locator(".nbinterp-playground"), page.locator(".nbinterp-grid")
+    view, graph = page.locator(".nbinterp-attention"), page.locator(".nbinterp-circuit")
+    for each in (play, lens, view, graph):
+        each.wait_for()
+    heads, large = view.locator(".nbi-attention-heads"), view.locator(".nbi-attention-large")
+
+    # a head that is in the circuit; in the grid of heads the last layer is on top
+    graph.get_by_role("slider", name="edges").focus()
+    page.keyboard.press("End")
+    lab.wait_until_kernel_says("graph.view['stop']", "1")
+    node = graph.locator(".nbi-circuit-node").filter(has_text=re.compile(r"^L\d+H")).first
+    layer, head = map(int, node.locator(".nbi-circuit-name").inner_text().removeprefix("L").split("H"))
+    site = f"{layer}.{head}"
+    expect(heads.locator(".nbi-grid")).to_have_attribute("data-cells", "0:3 0:3")
+    page.mouse.click(*cell_of(heads, 3 - layer, head))
+    lab.wait_until(view, "data-head", site)
+    page.mouse.move(5, 5)
+    view.get_by_role("button", name=f"Ablate z.{site} at all tokens").click()
+    lab.wait_until_kernel_says("[str(act.site) for act in play.experiment.active]", f"['z.{site}']")
+    expect(view.get_by_role("button", name=f"Ablate z.{site} at all tokens on the stack")).to_be_focused()
+    lab.wait_until(view, "data-measure", "change of attention")
+    # the graph marks it, and says so
+    lab.wait_until_kernel_says("graph.acted", f"[{1 + layer * 5 + head}]")
+    expect(node.locator(".nbi-circuit-acted")).to_have_text("changed in the Playground")
+
+    # an edge of attention: a query and a key
+    page.mouse.click(*cell_of(large, 4, 1))
+    cut = f"Cut pattern.{site} at “·is” off “·capital”"
+    page.mouse.move(5, 5)
+    view.get_by_role("button", name=cut).click()
+    lab.wait_until_kernel_says("type(play.experiment.active[-1]).__name__", "'Cut'")
+    lab.wait_until_kernel_says(f"float(view.attention.pattern.sel(layer={layer}, head={head})[4, 1])", "0.0")
+
+    # an edge of the circuit
+    canvas = box_of(graph.locator("canvas").last)
+    words = graph.locator(".nbi-circuit-words")
+    places = [(x, y) for y in range(26, int(canvas["height"]) - 20, 8) for x in range(40, int(canvas["width"]) - 30, 8)]
+    for x, y in places:
+        page.mouse.move(canvas["x"] + x, canvas["y"] + y)
+        if "→" in words.inner_text():
+            break
+    edge = words.inner_text().split(":")[0]
+    page.mouse.down()
+    page.mouse.up()
+    page.mouse.move(5, 5)
+    graph.get_by_role("button", name=f"Cut {edge}").click()
+    lab.wait_until_kernel_says("type(play.experiment.active[-1]).__name__", "'Patch'")
+    expect(play.locator(".nbi-card-name").last).to_contain_text(f"Cut {edge}")
+    lab.wait_until_kernel_says("[each.problem for each in (play, lens, view, graph)]", "['', '', '', '']")
+    page.add_script_tag(path=REPOSITORY / "js" / "node_modules" / "axe-core" / "axe.min.js")
+    script = "() => axe.run('.nbinterp-attention, .nbinterp-circuit').then(found => found.violations.map(v => [v.id, v.nodes.map(n => n.html)]))"
+    # every canvas is drawn anew for the other theme, and is what it was when the first one is back
+    canvases = "() => [...document.querySelectorAll('.nbinterp-widget canvas')].map(canvas => canvas.toDataURL())"
+    in_light = page.evaluate(canvases)
+    assert len(in_light) == 5
+    drawn_anew = {
+        DARK: "([drawn, light]) => drawn.every((one, at) => one !== light[at])",
+        LIGHT: "([drawn, light]) => drawn.every((one, at) => one === light[at])",
+    }
+    for theme, as_wanted in drawn_anew.items():
+        lab.use_theme(theme)
+        page.wait_for_function(f"light => ({as_wanted})([({canvases})(), light])", arg=in_light)
+        assert page.evaluate(script) == []
+        for name, each in (("attention", view), ("circuit", graph)):
+            lab.screenshot(each, PICTURES / f"following-{name}-{theme.split()[-1].lower()}.png")
+
+    # what the hand moves is followed while it moves, by the lens as well, before it lets go
+    slider = box_of(play.locator(".nbi-card").first.locator(".nbi-slider"))
+    y = slider["y"] + slider["height"] / 2
+    page.mouse.move(slider["x"] + 0.9 * slider["width"], y)
+    page.mouse.down()
+    for share in (0.7, 0.4):
+        page.mouse.move(slider["x"] + share * slider["width"], y, steps=6)
+        amount = "play.experiment.interventions[0].amount"
+        lab.wait_until_kernel_says(f"abs({amount} - {share}) < 0.1", "True")
+        for each in ("lens.lens", "view.attention"):
+            lab.wait_until_kernel_says(f"{each}.experiment.interventions[0].amount == {amount}", "True")
+    page.mouse.up()
+
+    # another prompt is another picture
+    play.get_by_role("textbox", name="Prompt").fill("The capital of Italy, they say, is")
+    expect(view.locator(".nbi-attention-token").nth(3)).to_have_text("·Italy")
+    lab.wait_until(view, "data-coarse", "false")
+    expect(large.locator(".nbi-grid")).to_have_attribute("data-cells", "0:8 0:8")
+
+
 def test_two_thousand_tokens_are_looked_through_by_hand_and_by_keys(lab: Lab, demo_name):
     cells = [TOY, "play.close()\n" + GRIDS.split("play.experiment")[0], LONG, "long"]
     lab.open(lab.write_notebook(cells))
@@ -237,7 +337,7 @@ def test_a_file_of_its_own_needs_no_kernel(alone, toy):
 
     page = alone(nb.AttentionView(attention(toy, WICKED), head=(0, 0)))
     view = page.locator(".nbinterp-attention")
-    page.mouse.click(*cell_of(view.locator(".nbi-attention-heads"), 3, 2))
+    page.mouse.click(*cell_of(view.locator(".nbi-attention-heads"), 0, 2))
     expect(view).to_have_attribute("data-head", "3.2")
     # nobody sends its numbers: they are the small picture's
     expect(view).to_have_attribute("data-coarse", "true")

@@ -141,6 +141,49 @@ def test_a_lens_follows_a_playground_and_sends_the_untouched_run_once(toy):
     play.close()
 
 
+def test_what_is_picked_in_a_lens_is_ablated_in_the_playground(toy):
+    play = nb.Playground(toy, PROMPT)
+    grid = nb.LensGrid(logit_lens(toy, PROMPT), follow=play, ask=lambda experiment: logit_lens(toy, experiment))
+    assert grid.offers == []
+    grid.selection = {"layers": [1], "tokens": [3]}
+    assert play.selection == grid.selection
+    (offer,) = grid.offers
+    assert offer == {"words": "Ablate resid_post.1 at “·France”", "done": False}
+    grid._put(offer["words"])
+    play.frame()
+    assert play.experiment.active == (nb.Ablate("resid_post.1", tokens=(3,)),)
+    assert (grid.run, grid.offers[0]["done"]) == ("difference", True)
+    # more places than these are not acted at in one click
+    grid.selection = {"tokens": [3]}
+    assert grid.offers == []
+    with pytest.raises(LookupError, match="can no longer be done here: pick a place"):
+        grid._put(offer["words"])
+    play.close()
+
+
+def test_what_is_picked_in_patching_is_patched_in_the_playground(toy, patching):
+    play = nb.Playground(toy, "The capital of Italy is")
+    grid = nb.PatchGrid(patching, follow=play)
+    grid.quantity = "effect of mlp_out"
+    play.selection = {"layers": [2], "tokens": [3]}
+    ablate, patch = (one["words"] for one in grid.offers)
+    assert ablate == "Ablate mlp_out.2 at “·Italy”"
+    assert patch == f"Patch mlp_out.2 at “·Italy” from “{PROMPT}”"
+    grid._put(patch)
+    assert play.experiment.active == (nb.Patch("mlp_out.2", source=PROMPT, tokens=(3,)),)
+    # what was patched is what the grid says
+    metric = nb.logit_difference(" Paris", " Rome")
+    logits = play.result.logits[0]
+    found = metric(logits, logits, toy.vocabulary)
+    wanted = patching.values.sel(component="mlp_out", layer=2, token=3, pair=0)
+    assert found == pytest.approx(float(wanted), abs=1e-4)
+    # from the prompt itself there is nothing to patch
+    play.experiment = nb.Experiment(PROMPT)
+    play.frame()
+    assert [one["words"] for one in grid.offers] == ["Ablate mlp_out.2 at “·France”"]
+    play.close()
+
+
 def test_of_a_long_prompt_a_step_of_the_slider_sends_what_is_shown_alone(toy):
     play = nb.Playground(toy, " word" * 160, interventions=[nb.Scale("resid_post.1", 2.0, tokens=5)])
     start = logit_lens(toy, " word" * 160)

@@ -67,6 +67,11 @@ export interface Task {
   stoppable: boolean;
 }
 
+export interface Offered {
+  words: string;
+  done: boolean;
+}
+
 export interface Column {
   name: string;
   kind: 'number' | 'label';
@@ -410,6 +415,8 @@ export interface AttentionShown {
   layer: number;
   head: number;
   measure: string;
+  queries: number[];
+  keys: number[];
 }
 
 export interface HeadPictures {
@@ -471,4 +478,5 @@ export interface CircuitEdges {
 export interface CircuitView {
   stop: number;
   drawn: number;
+  edge: number[];
 }

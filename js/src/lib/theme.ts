@@ -89,11 +89,20 @@ export function withLiterals(sheet: string, palette: Palette): string {
   return sheet.replace(/var\((--nbi-\w+)\)/g, (whole, name: string) => colours[name] ?? whole);
 }
 
-/** Call `changed` whenever the host switches between a light and a dark theme. */
+/** Call `changed` once the host has switched between a light and a dark theme, and shows the page again. */
 export function onThemeChange(changed: () => void, signal: AbortSignal): void {
-  const observer = new MutationObserver(changed);
+  // JupyterLab hides all of the page until the next frame, which it has asked for by now: nothing has a size before,
+  // and what has none is not drawn. Work that already waits for that frame would come too early, hence a request anew
+  let frame = 0;
+  const observer = new MutationObserver(() => {
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(changed);
+  });
   const watched = { attributes: true, attributeFilter: ['data-jp-theme-light', 'class'] };
   observer.observe(document.body, watched);
   observer.observe(document.documentElement, watched);
-  signal.addEventListener('abort', () => observer.disconnect());
+  signal.addEventListener('abort', () => {
+    observer.disconnect();
+    cancelAnimationFrame(frame);
+  });
 }

@@ -21,7 +21,7 @@ beforeEach(() => {
       ...{ title: WICKED, note: '', tokens: ['The', WICKED], layers: [3, 5], n_heads: 2 },
       ...{ measures: ['attention'], scores: [{ name: 'induction', values: [0, 0.1, 0.2, 0.3] }] }
     },
-    view: { layer: 5, head: 1, measure: 'attention' },
+    view: { layer: 5, head: 1, measure: 'attention', queries: [], keys: [] },
     // two pixels a side, one head after the other; the last byte of a head is how much the second token looks at itself
     small: {
       ...{ measure: 'attention', size: 2, low: 0, high: 1 },
@@ -49,7 +49,7 @@ const chips = (): HTMLButtonElement[] => [...el.querySelectorAll<HTMLButtonEleme
 test('the pattern that came is shown; of another head its small picture, until it has come', () => {
   expect([...largeOf(model)!.values]).toEqual([1, NaN, 0.25, 0.75]);
   expect(el.dataset.coarse).toBe('false');
-  model.set('view', { layer: 5, head: 0, measure: 'attention' });
+  model.set('view', { ...model.get('view'), head: 0 });
   frames();
   const { values, coarse } = largeOf(model)!;
   expect(coarse).toBe(true);

@@ -5,9 +5,10 @@ import { freshId, html } from '../lib/elements';
 import { Grid } from '../lib/grid/grid';
 import { inCell } from '../lib/grid/heat';
 import { HeatLegend } from '../lib/grid/legend';
-import { marksOf, nothingOf, picksOf, type Axes } from '../lib/grid/picks';
+import { marksOf, nothingOf, picksOf, type Axes, type Picks } from '../lib/grid/picks';
 import { keepKeys } from '../lib/keys';
 import { lifeOf, onChange } from '../lib/life';
+import { Offers } from '../lib/offers';
 import { figure, type Pictured } from '../lib/picture';
 import type { AttentionShown, Axis } from '../lib/protocol';
 import { bytesOf, changeSelection, readSelection } from '../lib/selection';
@@ -17,19 +18,39 @@ import { oncePerFrame, promptly } from '../lib/timing';
 import { visible } from '../lib/tokens';
 import './attention/attention.css';
 import { Heads } from './attention/heads';
-import { largeOf, type AttentionTraits } from './attention/moment';
+import { largeOf, type AttentionModel, type AttentionTraits } from './attention/moment';
 import { mostOf, TokenStrip } from './attention/strip';
 
-const TRAITS = ['spec', 'view', 'small', 'pattern', 'selection', 'problem'] as const;
+const TRAITS = ['spec', 'view', 'small', 'pattern', 'selection', 'offers', 'problem'] as const;
 /** Bytes of patterns above which a notebook keeps a picture alone. */
 const MOST_KEPT = 600_000;
 
 function render({ model, el, signal }: RenderProps<AttentionTraits>): () => void {
   const life = lifeOf(el, signal);
   const root: Pictured = el;
-  root.classList.add('nbinterp-widget', 'nbinterp-attention');
+  root.classList.add('nbinterp-widget', 'nbi-panel', 'nbinterp-attention');
   keepKeys(root, life.signal);
-  const save = promptly(() => model.save_changes(), life.signal);
+  // of other tokens everything is another: a Playground that is followed may get another prompt
+  let drawn = new AbortController();
+  let tokens: readonly string[] | null = null;
+  const redraw = (): void => {
+    const { tokens: now } = model.get('spec');
+    if (tokens?.join('\0') !== now.join('\0')) {
+      tokens = now;
+      drawn.abort();
+      drawn = new AbortController();
+      draw(model, root, drawn.signal);
+    }
+  };
+  onChange(model, ['spec'], redraw, life.signal);
+  life.signal.addEventListener('abort', () => drawn.abort());
+  redraw();
+  return () => life.abort();
+}
+
+/** Draw the view of one prompt's tokens, until the signal ends it. */
+function draw(model: AttentionModel, root: Pictured, signal: AbortSignal): void {
+  const save = promptly(() => model.save_changes(), signal);
   const spec = model.get('spec');
   const change = (change: Partial<AttentionShown>): void => {
     model.set('view', { ...model.get('view'), ...change });
@@ -53,9 +74,9 @@ function render({ model, el, signal }: RenderProps<AttentionTraits>): () => void
         save();
       }
     },
-    life.signal
+    signal
   );
-  const legend = new HeatLegend(life.signal);
+  const legend = new HeatLegend(signal);
   const words = html('p', { class: 'nbi-attention-words', 'aria-live': 'polite' });
   /** Light the tokens that a query looks at, and say which. */
   const light = (query: number | null): void => {
@@ -63,6 +84,10 @@ function render({ model, el, signal }: RenderProps<AttentionTraits>): () => void
     const weights = query === null || large === null ? null : large.values.subarray(query * n, (query + 1) * n);
     strip.light(query, weights, large?.heat ?? { kind: 'sequential', low: 0, high: 1 });
     words.textContent = query === null || weights === null ? '' : mostOf(spec.tokens, query, weights);
+  };
+  const inPattern = (picked: Partial<Picks>, queries: number[], keys: number[]): void => {
+    changeSelection(model, picked);
+    change({ queries, keys });
   };
   const pattern = new Grid(
     {
@@ -73,20 +98,20 @@ function render({ model, el, signal }: RenderProps<AttentionTraits>): () => void
         return [`query ${token(row)}`, `key ${token(column)}`, `${model.get('view').measure}: ${number}`];
       },
       pick: (rect, add) => {
-        changeSelection(model, picksOf(rect, axes, readSelection(model), add));
-        save();
+        // beside each other the edges of two rectangles are no rectangle
+        const [queries, keys] = add
+          ? [[], []]
+          : [places.slice(rect.r0, rect.r1 + 1), places.slice(rect.c0, rect.c1 + 1)];
+        inPattern(picksOf(rect, axes, readSelection(model), add), queries, keys);
       },
-      clear: () => {
-        changeSelection(model, nothingOf(axes));
-        save();
-      },
+      clear: () => inPattern(nothingOf(axes), [], []),
       hover: cell => {
         light(cell === null ? null : cell.row);
         legend.mark(cell === null ? NaN : (largeOf(model)?.values[cell.row * n + cell.column] ?? NaN));
       }
     },
     { name: 'Pattern', square: true, height: 440 },
-    life.signal
+    signal
   );
   const strip = new TokenStrip(
     spec.tokens,
@@ -104,22 +129,20 @@ function render({ model, el, signal }: RenderProps<AttentionTraits>): () => void
       changeSelection(model, { tokens: [...tokens].sort((a, b) => a - b) });
       save();
     },
-    life.signal
+    signal
   );
 
   const measureId = freshId('measure');
   const measures = html('select', { id: measureId, class: 'nbi-field' });
-  measures.append(...spec.measures.map(one => html('option', { value: one }, visible(one))));
-  measures.addEventListener('change', () => change({ measure: measures.value }), { signal: life.signal });
+  measures.addEventListener('change', () => change({ measure: measures.value }), { signal: signal });
   const choice = html('div', { class: 'nbi-choice' }, html('label', { for: measureId }, 'shows'), measures);
-  // what was not stored cannot be shown without Python
-  choice.hidden = spec.measures.length < 2 || isStill(model);
+  const offers = new Offers(model, signal);
   const title = html('h3', { class: 'nbi-title' }, visible(spec.title.slice(0, 300)));
   const name = html('h4', { class: 'nbi-attention-name' });
   const note = html('p', { class: 'nbi-note' }, spec.note === '' ? '' : visible(spec.note));
   const problem = html('p', { class: 'nbi-problem', role: 'alert' });
   root.replaceChildren(
-    themeStyle(root, life.signal),
+    themeStyle(root, signal),
     html('div', { class: 'nbi-header' }, title, choice),
     html(
       'div',
@@ -131,7 +154,8 @@ function render({ model, el, signal }: RenderProps<AttentionTraits>): () => void
         html('div', { class: 'nbi-under' }, name, legend.element, pattern.tools),
         pattern.element,
         strip.element,
-        words
+        words,
+        offers.element
       )
     ),
     note,
@@ -140,12 +164,21 @@ function render({ model, el, signal }: RenderProps<AttentionTraits>): () => void
 
   let small: unknown = null;
   let shown: Float32Array | null = null;
+  let listed: readonly string[] | null = null;
   const redraw = (): void => {
     const view = model.get('view');
     if (model.get('small') !== small) {
       small = model.get('small');
       heads.forget();
     }
+    const { measures: known } = model.get('spec');
+    if (known !== listed) {
+      listed = known;
+      measures.replaceChildren(...known.map(one => html('option', { value: one }, visible(one))));
+      // what was not stored cannot be shown without Python
+      choice.hidden = known.length < 2 || isStill(model);
+    }
+    offers.update();
     const large = largeOf(model);
     name.textContent = `Head ${view.layer}.${view.head}`;
     measures.value = view.measure;
@@ -171,8 +204,8 @@ function render({ model, el, signal }: RenderProps<AttentionTraits>): () => void
       coarse: String(large?.coarse ?? true)
     });
   };
-  const redrawSoon = oncePerFrame(redraw, life.signal);
-  onChange(model, TRAITS, redrawSoon, life.signal);
+  const redrawSoon = oncePerFrame(redraw, signal);
+  onChange(model, TRAITS, redrawSoon, signal);
   redraw();
   if (bytesOf(model.get('small').values).byteLength + bytesOf(model.get('pattern').values).byteLength < MOST_KEPT) {
     keepState(root, model, TRAITS, ['view', 'selection']);
@@ -182,7 +215,6 @@ function render({ model, el, signal }: RenderProps<AttentionTraits>): () => void
     const address = pattern.picture();
     return address === null ? null : figure(address, `${title.textContent}, head ${root.dataset.head ?? ''}.`, null);
   };
-  return () => life.abort();
 }
 
 export default { render };

@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it, test, vi } from 'vitest';
 import type { CircuitNode, CircuitSpec } from '../lib/protocol';
+import type { Pictured } from '../lib/picture';
 import { stillProps } from '../lib/still';
 import circuit from './circuit';
-import { graphOf, type CircuitTraits } from './circuit/moment';
+import { graphOf, picksWith, type CircuitTraits } from './circuit/moment';
 
 const WICKED = '<img src=x onerror="throw 1">';
 const node = (name: string, kind: CircuitNode['kind'], layer: number, head = -1): CircuitNode => ({
@@ -46,7 +47,7 @@ const EDGES = {
 
 describe('the graph', () => {
   it('has the edges that a stop keeps, and the nodes between which they lie', () => {
-    const few = graphOf(SPEC, { stop: 0, drawn: 100 }, EDGES);
+    const few = graphOf(SPEC, { stop: 0, drawn: 100, edge: [] }, EDGES);
     expect(few.edges.map(({ source, target }) => [source, target])).toEqual([
       [1, 7],
       [0, 1]
@@ -55,14 +56,26 @@ describe('the graph', () => {
     expect([few.kept, few.drawn, few.most]).toEqual([2, 2, 2]);
   });
   it('leads into the heads that share keys where these write something', () => {
-    const all = graphOf(SPEC, { stop: 1, drawn: 100 }, EDGES);
+    const all = graphOf(SPEC, { stop: 1, drawn: 100, edge: [] }, EDGES);
     expect(all.edges.filter(edge => edge.receiver === 1).map(edge => edge.target)).toEqual([4]);
     const head = all.nodes.find(({ node }) => node.name === 'L0H0');
     expect([head?.into, head?.from, head?.score]).toEqual([1, 2, 2.5]);
   });
   it('shows the strongest alone where fewer are drawn', () => {
-    const { kept, drawn, edges } = graphOf(SPEC, { stop: 1, drawn: 3 }, EDGES);
+    const { kept, drawn, edges } = graphOf(SPEC, { stop: 1, drawn: 3, edge: [] }, EDGES);
     expect([kept, drawn, edges.length]).toEqual([5, 3, 3]);
+  });
+});
+
+describe('picks', () => {
+  const [input, head, other, mlp] = SPEC.nodes as [CircuitNode, CircuitNode, CircuitNode, CircuitNode];
+  it('are heads and layers, alone or beside others, and let go where they are picked already', () => {
+    const one = picksWith({ heads: [], layers: [] }, [input, head, mlp], false);
+    expect(one).toEqual({ heads: [[0, 0]], layers: [0] });
+    expect(picksWith(one, [other], true).heads.length).toBe(2);
+    expect(picksWith(one, [other], false)).toEqual({ heads: [[0, 1]], layers: [] });
+    expect(picksWith(one, [mlp], true)).toEqual({ heads: [[0, 0]], layers: [] });
+    expect(picksWith(one, [head, mlp], false)).toEqual({ heads: [], layers: [] });
   });
 });
 
@@ -76,7 +89,7 @@ beforeEach(() => {
   vi.useFakeTimers();
   const none = new DataView(new ArrayBuffer(0));
   traits = {
-    ...{ spec: SPEC, view: { stop: 0, drawn: 100 }, edges: EDGES, problem: '' },
+    ...{ spec: SPEC, view: { stop: 0, drawn: 100, edge: [] }, edges: EDGES, problem: '' },
     selection: { rows: none, examples: none, tokens: [7], layers: [], heads: [] }
   };
   el = document.createElement('div');
@@ -139,6 +152,23 @@ test('arrows go from node to node, and what a node is is said', () => {
   expect(document.activeElement).toBe(button(1));
   expect(el.querySelector('.nbi-circuit-words')!.textContent).toBe('input: 0 edges in, 2 out, together −0.9');
   expect(el.querySelectorAll('.nbi-circuit-node[tabindex="0"]').length).toBe(1);
+});
+
+test('the picture that a notebook keeps is lines, and says how many of how many', () => {
+  keep(1);
+  const figure = document.createElement('div');
+  figure.innerHTML = (el as Pictured).nbinterpPicture?.() ?? '';
+  const image = figure.querySelector('img')!;
+  expect(image.alt).toBe(
+    `${WICKED}: 5 of 40 edges: faithfulness 0.9; 5 of the 5 edges that are kept are drawn, the strongest.`
+  );
+  const [kind, data] = image.src.split(',');
+  expect(kind).toBe('data:image/svg+xml;base64');
+  const bytes = Uint8Array.from(atob(data!), character => character.charCodeAt(0));
+  const drawing = new DOMParser().parseFromString(new TextDecoder().decode(bytes), 'image/svg+xml');
+  expect(drawing.querySelectorAll('path').length).toBe(5);
+  expect(drawing.querySelectorAll('path[stroke-dasharray]').length).toBe(1);
+  expect(drawing.querySelector('img')).toBeNull();
 });
 
 test('names are text', () => {

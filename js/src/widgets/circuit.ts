@@ -6,7 +6,8 @@ import { html } from '../lib/elements';
 import { short, signed } from '../lib/grid/heat';
 import { keepKeys } from '../lib/keys';
 import { lifeOf, onChange } from '../lib/life';
-import { figure, type Pictured } from '../lib/picture';
+import { Offers } from '../lib/offers';
+import type { Pictured } from '../lib/picture';
 import type { CircuitNode, CircuitStop, CircuitView } from '../lib/protocol';
 import { bytesOf, changeSelection, readSelection } from '../lib/selection';
 import { keepState } from '../lib/still';
@@ -15,17 +16,20 @@ import { oncePerFrame, promptly } from '../lib/timing';
 import { visible } from '../lib/tokens';
 import './circuit/circuit.css';
 import { drawEdges, drawNodes, edgeAt, isAnyLit, Layout, nodeAt, type Lit } from './circuit/drawing';
-import { graphOf, type CircuitTraits, type Edge, type Graph } from './circuit/moment';
+import { graphOf, picksWith, type CircuitTraits, type Edge, type Graph } from './circuit/moment';
 import { NodeList } from './circuit/nodes';
+import { circuitPicture } from './circuit/picture';
 
-const TRAITS = ['spec', 'view', 'edges', 'selection', 'problem'] as const;
+const TRAITS = ['spec', 'view', 'edges', 'acted', 'selection', 'offers', 'problem'] as const;
 const MOST_KEPT = 400_000;
 const NOTHING: Lit = { nodes: new Set(), edge: null };
+/** A view may have been stored before an edge of it could be picked. */
+type StoredView = Omit<CircuitView, 'edge'> & Partial<Pick<CircuitView, 'edge'>>;
 
 function render({ model, el, signal }: RenderProps<CircuitTraits>): () => void {
   const life = lifeOf(el, signal);
   const root: Pictured = el;
-  root.classList.add('nbinterp-widget', 'nbinterp-circuit');
+  root.classList.add('nbinterp-widget', 'nbi-panel', 'nbinterp-circuit');
   keepKeys(root, life.signal);
   const spec = model.get('spec');
   const save = promptly(() => model.save_changes(), life.signal);
@@ -44,32 +48,23 @@ function render({ model, el, signal }: RenderProps<CircuitTraits>): () => void {
   let layout = new Layout(spec, 600, []);
   let hovered: Lit = NOTHING;
 
+  const edgePicked = (): readonly number[] => (model.get('view') as StoredView).edge ?? [];
   /** Pick heads and layers of these nodes, alone or beside what is picked. */
-  const pick = (nodes: readonly CircuitNode[], add: boolean): void => {
-    const before = readSelection(model);
-    const heads = nodes.filter(node => node.kind === 'head').map(({ layer, head }) => [layer, head] as const);
-    const layers = nodes.filter(node => node.kind === 'mlp').map(({ layer }) => layer);
-    const has = (pair: readonly [number, number]): boolean => before.heads.some(one => one.join() === pair.join());
-    const all = heads.every(has) && layers.every(layer => before.layers.includes(layer));
-    if (
-      all &&
-      heads.length + layers.length > 0 &&
-      (add || before.heads.length + before.layers.length === heads.length + layers.length)
-    ) {
-      // what is picked already is let go
-      const gone = new Set(heads.map(pair => pair.join()));
-      changeSelection(model, {
-        heads: before.heads.filter(pair => !gone.has(pair.join())),
-        layers: before.layers.filter(layer => !layers.includes(layer))
-      });
-    } else {
-      const known = add ? before : { heads: [], layers: [] };
-      changeSelection(model, {
-        heads: [...known.heads, ...heads.filter(pair => !add || !has(pair))],
-        layers: [...new Set([...known.layers, ...layers])].sort((a, b) => a - b)
-      });
+  const pick = (nodes: readonly CircuitNode[], add: boolean, edge: readonly number[] = []): void => {
+    changeSelection(model, picksWith(readSelection(model), nodes, add));
+    if (edgePicked().join() !== edge.join()) {
+      model.set('view', { ...model.get('view'), edge: [...edge] });
     }
     save();
+  };
+  /** Pick an edge by itself, with both of its ends; picked again it is let go. */
+  const pickEdge = (edge: Edge, add: boolean): void => {
+    const place = [edge.receiver, edge.source];
+    const again = edgePicked().join() === place.join();
+    if (!add && !again) {
+      changeSelection(model, { heads: [], layers: [] });
+    }
+    pick(nodesOf(edge), add, add || again ? [] : place);
   };
   const nodesOf = (edge: Edge): CircuitNode[] =>
     [spec.nodes[edge.source], spec.nodes[edge.target]].filter(node => node !== undefined);
@@ -115,6 +110,7 @@ function render({ model, el, signal }: RenderProps<CircuitTraits>): () => void {
     life.signal
   );
   const left = html('p', { class: 'nbi-circuit-left', role: 'status' });
+  const offers = new Offers(model, life.signal);
   const title = html('h3', { class: 'nbi-title' }, visible(spec.title.slice(0, 300)));
   const key = html(
     'p',
@@ -129,6 +125,7 @@ function render({ model, el, signal }: RenderProps<CircuitTraits>): () => void {
     sliders,
     html('div', { class: 'nbi-circuit-middle' }, stage, list.element),
     words,
+    offers.element,
     key,
     problem
   );
@@ -155,7 +152,11 @@ function render({ model, el, signal }: RenderProps<CircuitTraits>): () => void {
       const node = index === undefined ? undefined : spec.nodes[index];
       const add = event.shiftKey || event.ctrlKey || event.metaKey;
       if (node !== undefined || lit.edge !== null) {
-        pick(node !== undefined ? [node] : lit.edge === null ? [] : nodesOf(lit.edge), add);
+        if (node !== undefined) {
+          pick([node], add);
+        } else if (lit.edge !== null) {
+          pickEdge(lit.edge, add);
+        }
       }
     },
     listen
@@ -165,7 +166,7 @@ function render({ model, el, signal }: RenderProps<CircuitTraits>): () => void {
     event => {
       if (event.key === 'Escape') {
         changeSelection(model, { heads: [], layers: [] });
-        save();
+        pick([], true);
       }
     },
     listen
@@ -207,7 +208,9 @@ function render({ model, el, signal }: RenderProps<CircuitTraits>): () => void {
     }
     const picked = pickedNodes();
     below.style.opacity = isAnyLit(hovered, picked) ? '0.15' : '1';
-    drawNodes(nodes, drawing, hovered, picked);
+    const [receiver, source] = edgePicked();
+    const edge = graph.edges.filter(one => one.receiver === receiver && one.source === source);
+    drawNodes(nodes, drawing, { hovered, picked, edges: new Set(edge), acted: new Set(model.get('acted') ?? []) });
   };
   const redraw = (): void => {
     const view = model.get('view');
@@ -228,7 +231,8 @@ function render({ model, el, signal }: RenderProps<CircuitTraits>): () => void {
     if (left.textContent !== text) {
       left.textContent = text;
     }
-    list.update(graph.nodes, pickedNodes());
+    list.update(graph.nodes, pickedNodes(), new Set(model.get('acted') ?? []));
+    offers.update();
     const trouble = model.get('problem') === '' ? '' : visible(model.get('problem').slice(0, 1200));
     if (problem.textContent !== trouble) {
       problem.textContent = trouble;
@@ -249,16 +253,7 @@ function render({ model, el, signal }: RenderProps<CircuitTraits>): () => void {
   }
   root.nbinterpPicture = () => {
     redraw();
-    const both = html('canvas', { width: canvas.width, height: canvas.height });
-    const ctx = both.getContext('2d');
-    if (ctx === null || both.width === 0 || both.height === 0) {
-      return null;
-    }
-    ctx.globalAlpha = Number(below.style.opacity);
-    ctx.drawImage(below, 0, 0);
-    ctx.globalAlpha = 1;
-    ctx.drawImage(canvas, 0, 0);
-    return figure(both.toDataURL('image/png'), `${title.textContent}: ${left.textContent}`, null);
+    return circuitPicture(graph, spec, left.textContent);
   };
   return () => life.abort();
 }

@@ -7,6 +7,7 @@ import { HeatLegend } from '../lib/grid/legend';
 import { marksOf, nothingOf, picksOf, type Axes } from '../lib/grid/picks';
 import { keepKeys } from '../lib/keys';
 import { lifeOf, onChange } from '../lib/life';
+import { Offers } from '../lib/offers';
 import { figure, type Pictured } from '../lib/picture';
 import { Progress } from '../lib/progress';
 import type { Axis } from '../lib/protocol';
@@ -18,7 +19,7 @@ import { visible } from '../lib/tokens';
 import './grid/grid.css';
 import { factsOf, RUN_NAMES, runsOf, shownOf, type GridTraits, type Run } from './grid/moment';
 
-const TRAITS = ['spec', 'view', 'base', 'changed', 'selection', 'task', 'problem'] as const;
+const TRAITS = ['spec', 'view', 'base', 'changed', 'selection', 'offers', 'task', 'problem'] as const;
 /** Bytes of cells above which a notebook keeps a picture alone. */
 const MOST_KEPT = 250_000;
 /** Width of a cell that can be read. */
@@ -27,7 +28,7 @@ const READABLE = 52;
 function render({ model, el, signal }: RenderProps<GridTraits>): () => void {
   const life = lifeOf(el, signal);
   const root: Pictured = el;
-  root.classList.add('nbinterp-widget', 'nbinterp-grid');
+  root.classList.add('nbinterp-widget', 'nbi-panel', 'nbinterp-grid');
   root.tabIndex = -1;
   keepKeys(root, life.signal);
 
@@ -75,6 +76,7 @@ function render({ model, el, signal }: RenderProps<GridTraits>): () => void {
     life.signal
   );
   const progress = new Progress(() => undefined, life.signal);
+  const offers = new Offers(model, life.signal);
   const picked = html('p', { class: 'nbi-grid-picked', 'aria-live': 'polite' });
   const note = html('p', { class: 'nbi-note' });
   const problem = html('p', { class: 'nbi-problem', role: 'alert' });
@@ -84,6 +86,7 @@ function render({ model, el, signal }: RenderProps<GridTraits>): () => void {
     html('div', { class: 'nbi-under' }, legend.element, progress.element, grid.tools),
     grid.element,
     picked,
+    offers.element,
     note,
     problem
   );
@@ -121,6 +124,7 @@ function render({ model, el, signal }: RenderProps<GridTraits>): () => void {
     if (picked.textContent !== words) {
       picked.textContent = words;
     }
+    offers.update();
     progress.update(model.get('task'));
     const trouble = model.get('problem') === '' ? '' : visible(model.get('problem').slice(0, 1200));
     if (problem.textContent !== trouble) {

@@ -29,7 +29,7 @@ const MOST_KEPT = 250_000;
 function render({ model, el, signal }: RenderProps<ScatterTraits>): () => void {
   const life = lifeOf(el, signal);
   const root: Pictured = el;
-  root.classList.add('nbinterp-widget', 'nbinterp-scatter');
+  root.classList.add('nbinterp-widget', 'nbi-panel', 'nbinterp-scatter');
 
   keepKeys(root, life.signal);
   const spec = model.get('spec');

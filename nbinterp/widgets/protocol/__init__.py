@@ -76,6 +76,7 @@ from nbinterp.widgets.protocol.rows import (
     ScatterSpec,
 )
 from nbinterp.widgets.protocol.view import (
+    Offered,
     Picked,
     Task,
 )
@@ -120,6 +121,7 @@ __all__ = [
     "Layer",
     "Layout",
     "Moved",
+    "Offered",
     "Parameter",
     "Picked",
     "PlaygroundAnswer",

@@ -25,11 +25,13 @@ class AttentionSpec(TypedDict):
 
 
 class AttentionShown(TypedDict):
-    """Which head is shown large, and how attention is measured; changed by the hand."""
+    """Which head is shown large, how attention is measured, and which edges of it are picked; changed by the hand."""
 
     layer: int
     head: int
     measure: str
+    queries: list[int]
+    keys: list[int]
 
 
 class HeadPictures(TypedDict):

@@ -58,7 +58,11 @@ class CircuitEdges(TypedDict):
 
 
 class CircuitView(TypedDict):
-    """How many edges are kept, as an index of the stops, and how many of them are drawn; changed by the hand."""
+    """How many edges are kept, as an index of the stops, and how many of them are drawn; changed by the hand.
+
+    ``edge`` is the one that is picked, as receiver and source; empty where none is.
+    """
 
     stop: int
     drawn: int
+    edge: list[int]

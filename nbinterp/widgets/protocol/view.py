@@ -25,3 +25,10 @@ class Task(TypedDict):
     done: int
     total: int
     stoppable: bool
+
+
+class Offered(TypedDict):
+    """Something that can be done in the Playground that a view follows, in words; ``done`` where it is on its stack already."""
+
+    words: str
+    done: bool

@@ -2,6 +2,7 @@
 
 import { html } from '../elements';
 import { visible } from '../tokens';
+import './tooltip.css';
 
 const MOST_LINES = 12;
 const MOST_LETTERS = 160;

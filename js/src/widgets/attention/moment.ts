@@ -3,11 +3,12 @@
 import type { AnyModel } from '@anywidget/types';
 import { fromHalves } from '../../lib/grid/halves';
 import type { Heat } from '../../lib/grid/heat';
+import type { OffersTraits } from '../../lib/offers';
 import type { AttentionPattern, AttentionShown, AttentionSpec, HeadPictures } from '../../lib/protocol';
 import { bytesOf, type SelectionTraits } from '../../lib/selection';
 
 /** The traits that Python and the page share. */
-export interface AttentionTraits extends SelectionTraits {
+export interface AttentionTraits extends SelectionTraits, OffersTraits {
   spec: AttentionSpec;
   view: AttentionShown;
   small: HeadPictures;
@@ -40,10 +41,10 @@ function unpack(pattern: AttentionPattern): Float32Array {
 export function largeOf(model: AttentionModel): Large | null {
   const { layer, head, measure } = model.get('view');
   const pattern = model.get('pattern');
+  const { tokens } = model.get('spec');
   if (pattern.layer === layer && pattern.head === head && pattern.measure === measure) {
     return { values: unpack(pattern), heat: heatOf(pattern), coarse: false };
   }
-  const { tokens } = model.get('spec');
   const small = model.get('small');
   const picture = pictureOf(model, layer, head);
   if (picture === null || small.measure !== measure || tokens.length === 0) {

@@ -9,12 +9,13 @@ const ROW = 24;
 const BOX = { width: 46, height: 16 } as const;
 const PAD = { left: 34, right: 12, top: 12, bottom: 12 } as const;
 const WIDEST_COLUMN = 92;
-const FONT = '10.5px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
+export const FONT_FAMILY = 'system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
+const FONT = `10.5px ${FONT_FAMILY}`;
 /** So near to an edge the hand is on it. */
 const NEAR = 5;
 const SAMPLES = 14;
 const WIDTHS = 8;
-const DASH = [5, 3];
+export const DASH = [5, 3];
 const MOST_DASHED = 600;
 
 interface Place {
@@ -51,6 +52,11 @@ export class Layout {
 
   get box(): { width: number; height: number } {
     return { width: Math.min(BOX.width, this.column - 4), height: BOX.height };
+  }
+
+  /** How wide a node's box is: the two ends have room for their names on the narrowest page. */
+  wideOf({ kind }: CircuitNode): number {
+    return kind === 'input' || kind === 'logits' ? Math.max(this.box.width, BOX.width) : this.box.width;
   }
 
   yOf(row: number): number {
@@ -98,13 +104,18 @@ export interface Drawing {
   ratio: number;
 }
 
-function curveOf({ layout, spec }: Drawing, edge: Edge): Curve | null {
+export function curveOf({ layout, spec }: Drawing, edge: Edge): Curve | null {
   const [from, to] = [spec.nodes[edge.source], spec.nodes[edge.target]];
   return from === undefined || to === undefined ? null : bend(layout.place(from), layout.place(to), layout.box);
 }
 
-function shareOf({ graph }: Drawing, edge: Edge): number {
+export function shareOf({ graph }: Drawing, edge: Edge): number {
   return graph.most > 0 ? Math.sqrt(Math.abs(edge.score) / graph.most) : 0;
+}
+
+/** The wider, the more. */
+export function widthOf(share: number): number {
+  return 0.6 + 4.4 * share;
 }
 
 function begin(ctx: CanvasRenderingContext2D, { layout, ratio }: Drawing): void {
@@ -151,13 +162,18 @@ export function drawEdges(ctx: CanvasRenderingContext2D, drawing: Drawing): void
   ctx.setLineDash([]);
 }
 
+/** What is told apart on the graph: by the hand, by the selection, and by what a followed Playground does. */
+export interface Told {
+  hovered: Lit;
+  picked: ReadonlySet<number>;
+  /** Lines of the edge that is picked. */
+  edges: ReadonlySet<Edge>;
+  acted: ReadonlySet<number>;
+}
+
 /** What is lit, and the nodes above it. */
-export function drawNodes(
-  ctx: CanvasRenderingContext2D,
-  drawing: Drawing,
-  hovered: Lit,
-  picked: ReadonlySet<number>
-): void {
+export function drawNodes(ctx: CanvasRenderingContext2D, drawing: Drawing, told: Told): void {
+  const { hovered, picked, edges, acted } = told;
   const { graph, layout, spec, palette } = drawing;
   begin(ctx, drawing);
   ctx.textAlign = 'left';
@@ -168,14 +184,14 @@ export function drawNodes(
     }
   }
   const someLit = isAnyLit(hovered, picked);
-  const lit = someLit ? graph.edges.filter(edge => isLit(edge, hovered, picked)) : [];
+  const lit = someLit ? graph.edges.filter(edge => isLit(edge, told)) : [];
   for (const edge of lit) {
     const curve = curveOf(drawing, edge);
     if (curve !== null) {
       const path = new Path2D();
       trace(path, curve);
       style(ctx, palette, edge.score < 0, shareOf(drawing, edge));
-      ctx.lineWidth += edge === hovered.edge ? 1.5 : 0;
+      ctx.lineWidth += edge === hovered.edge || edges.has(edge) ? 1.5 : 0;
       ctx.setLineDash(edge.score < 0 ? DASH : []);
       ctx.stroke(path);
     }
@@ -185,17 +201,20 @@ export function drawNodes(
   const near = new Set(lit.flatMap(edge => [edge.source, edge.target]));
   for (const { index, node } of graph.nodes) {
     const { x, y } = layout.place(node);
-    const { width, height } = layout.box;
-    const wide = node.kind === 'input' || node.kind === 'logits' ? Math.max(width, 46) : width;
+    const { height } = layout.box;
+    const wide = layout.wideOf(node);
     const chosen = picked.has(index);
     ctx.globalAlpha = !someLit || chosen || hovered.nodes.has(index) || near.has(index) ? 1 : 0.35;
     ctx.beginPath();
     ctx.roundRect(x - wide / 2, y - height / 2, wide, height, node.kind === 'mlp' ? 2 : 8);
-    ctx.fillStyle = palette.surface;
+    // what is acted on is told without colours as well: its frame is broken
+    ctx.setLineDash(acted.has(index) ? [3, 3] : []);
+    ctx.fillStyle = acted.has(index) ? palette.faint : palette.surface;
     ctx.fill();
     ctx.strokeStyle = chosen ? palette.control : hovered.nodes.has(index) ? palette.ink : palette.base;
     ctx.lineWidth = chosen ? 2.5 : hovered.nodes.has(index) ? 2 : 1;
     ctx.stroke();
+    ctx.setLineDash([]);
     ctx.fillStyle = palette.ink;
     ctx.fillText(visible(node.name), x, y + 0.5, wide - 2);
   }
@@ -206,9 +225,12 @@ export function isAnyLit(hovered: Lit, picked: ReadonlySet<number>): boolean {
   return hovered.nodes.size > 0 || hovered.edge !== null || picked.size > 0;
 }
 
-function isLit(edge: Edge, hovered: Lit, picked: ReadonlySet<number>): boolean {
-  const byHand = edge === hovered.edge || touches(edge, hovered.nodes);
-  return byHand || (hovered.nodes.size === 0 && hovered.edge === null && touches(edge, picked));
+function isLit(edge: Edge, { hovered, picked, edges }: Told): boolean {
+  if (hovered.nodes.size > 0 || hovered.edge !== null) {
+    return edge === hovered.edge || touches(edge, hovered.nodes);
+  }
+  // an edge that is picked itself is lit alone, not with all that its ends have to do with
+  return edges.size > 0 ? edges.has(edge) : touches(edge, picked);
 }
 
 function trace(path: Path2D, [a, b, c, d]: Curve): void {
@@ -219,7 +241,7 @@ function trace(path: Path2D, [a, b, c, d]: Curve): void {
 /** What hinders is dashed as well: the sign is told without colours. */
 function style(ctx: CanvasRenderingContext2D, palette: Palette, hinders: boolean, share: number): void {
   ctx.strokeStyle = hinders ? palette.control : palette.turned;
-  ctx.lineWidth = 0.6 + 4.4 * share;
+  ctx.lineWidth = widthOf(share);
 }
 
 function touches(edge: Edge, nodes: ReadonlySet<number>): boolean {

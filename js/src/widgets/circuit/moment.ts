@@ -1,14 +1,17 @@
 /** What a circuit's graph shows at one moment, read from the synced traits in one place. */
 
 import type { AnyModel } from '@anywidget/types';
+import type { OffersTraits } from '../../lib/offers';
 import type { CircuitEdges, CircuitNode, CircuitSpec, CircuitView } from '../../lib/protocol';
-import { bytesOf, type SelectionTraits } from '../../lib/selection';
+import { bytesOf, type Selected, type SelectionTraits } from '../../lib/selection';
 
 /** The traits that Python and the page share. */
-export interface CircuitTraits extends SelectionTraits {
+export interface CircuitTraits extends SelectionTraits, OffersTraits {
   spec: CircuitSpec;
   view: CircuitView;
   edges: CircuitEdges;
+  /** Nodes on which the followed Playground acts; a state may have been stored before there were some. */
+  acted?: number[];
   problem: string;
 }
 
@@ -84,4 +87,27 @@ export function graphOf(spec: CircuitSpec, { stop, drawn }: CircuitView, message
   const nodes = [...facts.values()].sort((a, b) => a.index - b.index);
   const most = edges.reduce((largest, edge) => Math.max(largest, Math.abs(edge.score)), 0);
   return { edges, nodes, kept: kept.length, drawn: shown.length, most };
+}
+
+type Picked = Pick<Selected, 'heads' | 'layers'>;
+
+/** What is picked when these nodes are, alone or beside what is picked; what is picked already is let go. */
+export function picksWith(before: Picked, nodes: readonly CircuitNode[], add: boolean): Picked {
+  const heads = nodes.filter(node => node.kind === 'head').map(({ layer, head }) => [layer, head] as const);
+  const layers = nodes.filter(node => node.kind === 'mlp').map(({ layer }) => layer);
+  const has = (pair: readonly [number, number]): boolean => before.heads.some(one => one.join() === pair.join());
+  const count = heads.length + layers.length;
+  const all = heads.every(has) && layers.every(layer => before.layers.includes(layer));
+  if (all && count > 0 && (add || before.heads.length + before.layers.length === count)) {
+    const gone = new Set(heads.map(pair => pair.join()));
+    return {
+      heads: before.heads.filter(pair => !gone.has(pair.join())),
+      layers: before.layers.filter(layer => !layers.includes(layer))
+    };
+  }
+  const known = add ? before : { heads: [], layers: [] };
+  return {
+    heads: [...known.heads, ...heads.filter(pair => !add || !has(pair))],
+    layers: [...new Set([...known.layers, ...layers])].sort((a, b) => a - b)
+  };
 }

@@ -44,7 +44,8 @@ export class NodeList {
     this.list.addEventListener('keydown', event => this.onKey(event), listen);
   }
 
-  update(nodes: readonly NodeFacts[], picked: ReadonlySet<number>): void {
+  /** Show these nodes; `acted` are those on which a followed Playground acts. */
+  update(nodes: readonly NodeFacts[], picked: ReadonlySet<number>, acted: ReadonlySet<number>): void {
     const order = nodes
       .filter(({ node }) => node.kind !== 'logits')
       .sort((a, b) => Math.abs(b.score) - Math.abs(a.score));
@@ -58,7 +59,12 @@ export class NodeList {
       this.goTo(Math.max(0, stays), focused !== undefined);
     }
     this.buttons().forEach(button => {
-      button.setAttribute('aria-pressed', String(picked.has(Number(button.dataset.node))));
+      const index = Number(button.dataset.node);
+      button.setAttribute('aria-pressed', String(picked.has(index)));
+      const note = button.querySelector('.nbi-circuit-acted');
+      if (note !== null) {
+        note.textContent = acted.has(index) ? 'changed in the Playground' : '';
+      }
     });
   }
 
@@ -72,7 +78,8 @@ export class NodeList {
       },
       html('span', { class: 'nbi-circuit-name' }, visible(node.name)),
       html('span', { class: 'nbi-circuit-score' }, signed(score)),
-      html('span', { class: 'nbi-circuit-counts' }, `${into} in, ${from} out`)
+      html('span', { class: 'nbi-circuit-counts' }, `${into} in, ${from} out`),
+      html('span', { class: 'nbi-circuit-acted' })
     );
   }
 

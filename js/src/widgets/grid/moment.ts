@@ -2,12 +2,13 @@
 
 import type { AnyModel } from '@anywidget/types';
 import { inCell, roundUp, short, type Heat } from '../../lib/grid/heat';
+import type { OffersTraits } from '../../lib/offers';
 import type { Cells, GridSpec, GridView, Quantity, Task } from '../../lib/protocol';
 import { bytesOf, type SelectionTraits } from '../../lib/selection';
 import { visible } from '../../lib/tokens';
 
 /** The traits that Python and the page share; null cells of a changed run that nobody has computed. */
-export interface GridTraits extends SelectionTraits {
+export interface GridTraits extends SelectionTraits, OffersTraits {
   spec: GridSpec;
   view: GridView;
   base: Cells[];
