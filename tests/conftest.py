@@ -1,6 +1,9 @@
 """What every test may ask for: the demo model, opened once, and small random models of other families."""
 
+import functools
+import json
 import os
+import pathlib
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -32,13 +35,34 @@ def model(demo_name):
     return nb.Model.open(demo_name, device="cpu")
 
 
-@pytest.fixture(scope="session")
-def tokenizer(demo_name):
+ALL_TOKENS, FEW_TOKENS = 49_152, 16_384
+"""The vocabularies of the demo model and of small ones, whose tests would wait for little but logits with all tokens."""
+
+
+@functools.cache
+def few_tokens():
+    """The demo model's tokenizer with its first, most frequent tokens; rarer words come in several."""
+    import tokenizers
     from transformers import AutoTokenizer
 
     from nbinterp.demo import models
 
-    return AutoTokenizer.from_pretrained(models.directory(demo_name))
+    tokenizer = AutoTokenizer.from_pretrained(models.directory("smollm2-135m"))
+    data = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocabulary = {token: number for token, number in data["model"]["vocab"].items() if number < FEW_TOKENS}
+    merges = [pair for pair in data["model"]["merges"] if "".join(pair) in vocabulary]
+    data["model"] |= {"vocab": vocabulary, "merges": merges}
+    return type(tokenizer)(
+        tokenizer_object=tokenizers.Tokenizer.from_str(json.dumps(data)),
+        chat_template=tokenizer.chat_template,
+        **tokenizer.special_tokens_map,
+    )
+
+
+@pytest.fixture(scope="session")
+def tokenizer(demo_name):
+    """The tokenizer of `random_module`."""
+    return few_tokens()
 
 
 _GROUPED = {
@@ -78,16 +102,22 @@ FAMILIES = {
 """Small models of each family, and of the ways in which a family's own models differ."""
 
 
-def random_module(family, vocab_size=49152):
-    """Return a small random model of a family; large weights, so that its answers depend on what it is given."""
+def random_module(family, vocab_size=None):
+    """Return a small random model of a family; large weights, so that its answers depend on what it is given.
+
+    Its vocabulary is that of `few_tokens` where no size is given.
+    """
     import transformers
 
     config_class, sizes = FAMILIES[family]
     config = getattr(transformers, config_class)(
-        vocab_size=vocab_size, bos_token_id=1, eos_token_id=2, pad_token_id=2, **sizes
+        vocab_size=vocab_size or ALL_TOKENS, bos_token_id=1, eos_token_id=2, pad_token_id=2, **sizes
     )
     torch.manual_seed(0)
     module = transformers.AutoModelForCausalLM.from_config(config).eval()
+    if vocab_size is None:
+        # cut afterwards: its other weights are the same with few tokens as with all of them
+        module.resize_token_embeddings(FEW_TOKENS)
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.ndim > 1:
@@ -107,6 +137,25 @@ def info():
     return ModelInfo("toy", "abc", "LlamaForCausalLM", n_layers=4, d_model=3, n_vocab=10, blocks="model.layers")
 
 
+LONG = [
+    "test_tutorials.py",
+    "test_code.py",
+    "engine/test_execute.py",
+    "geometry/test_explore.py",
+    "ui/test_leaks.py",
+    "ui/test_playground.py",
+    "ui/test_tutorial.py",
+    "ui/test_widgets.py",
+    "ui/test_atlas.py",
+    "ui/test_lasting.py",
+]
+"""Files that take longest, begun first: all others would wait for a worker that comes to one of them at the end."""
+
+
 def pytest_collection_modifyitems(items):
-    # Playwright keeps an event loop running on the main thread from its first test on: what tests without one comes before
-    items.sort(key=lambda item: item.get_closest_marker("ui") is not None)
+    def place(item):
+        name = item.path.relative_to(pathlib.Path(__file__).parent).as_posix()
+        # Playwright keeps an event loop running on the main thread from its first test on: what tests without one comes before
+        return item.get_closest_marker("ui") is not None, LONG.index(name) if name in LONG else len(LONG)
+
+    items.sort(key=place)

@@ -28,28 +28,16 @@ def test_the_demo_model_knows_a_capital(model):
     assert repr(model) == "Model('smollm2-135m': LlamaForCausalLM, 30 layers, d_model 576, 49,152 tokens)"
 
 
-def test_a_directory_and_a_module_are_the_same_model(model, tokenizer):
+def test_a_directory_and_a_module_are_the_same_model(model):
     folder = models.directory("smollm2-135m")
     again = nb.Model.open(folder, device="cpu")
-    module = nb.Model.open(again.nnsight._module, tokenizer=tokenizer, name="mine")
+    module = nb.Model.open(again.nnsight._module, tokenizer=again._tokenizer.own, name="mine")
     base = model.run("The capital of France is").logits
     for other in (again, module):
         np.testing.assert_array_equal(other.run("The capital of France is").logits, base)
     assert module.info.name == "mine"
     assert module.info.revision == again.info.revision != model.info.revision
     assert module.info.source == ""
-
-
-@pytest.mark.slow
-def test_a_gguf_file_is_the_same_model(model, tmp_path):
-    from nbinterp.demo import sources
-
-    path = sources.locate(models.DEMO_MODELS["smollm2-135m"], tmp_path).gguf
-    opened = nb.Model.open(path, device="cpu")
-    mine, theirs = opened.nnsight._module.state_dict(), model.nnsight._module.state_dict()
-    assert mine.keys() == theirs.keys()
-    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
-    assert "gguf_file=name" in opened.run("The").experiment.to_code()
 
 
 def test_tokens_are_what_the_model_sees(model):

@@ -381,6 +381,10 @@ A_CIRCUIT = [
         " and e[24, 4] < -.2 and e[29, 0] < -.1)(heads.frame().set_index(['layer', 'head'])['effect'])",
     ),
     (
+        "does up to 0.18. Seven heads do more, and 19.2 is the last of them.",
+        "(lambda n: (len(n), n['layer'].iloc[-1], n['head'].iloc[-1]) == (7, 19, 2) and f'{heads.baseline:.2f}' == '0.18')(heads.named())",
+    ),
+    (
         "**17.4** looks at the word *after* the first mention",
         "(lambda t: t.loc['17.4', 'the word after'] > .8 and t.loc['20.0', 'second mention'] > .8 and t.loc['23.3', 'second mention'] > .6"
         " and t.loc[['23.0', '23.7'], 'other name'].min() > .5 and t.loc[['5.6', '8.1'], 'first mention'].min() > .5)(looks.droplevel(0))",

@@ -101,7 +101,7 @@ class Tokenizer:
 def token_texts(tokenizer: Any, n_vocab: int) -> tuple[str, ...]:
     """Return the text of every token, leading spaces included: ``[n_vocab]``."""
     known = tokenizer.convert_ids_to_tokens(range(min(n_vocab, len(tokenizer))))
-    texts = tokenizer.batch_decode([[i] for i in range(len(known))])
+    texts = _decoded(tokenizer, len(known))
     # SentencePiece drops the leading space of what is decoded alone, and marks it in the piece
     spaced = [
         " " + text if piece and piece.startswith("▁") and not text.startswith(" ") else text
@@ -109,3 +109,16 @@ def token_texts(tokenizer: Any, n_vocab: int) -> tuple[str, ...]:
     ]
     # embeddings are often padded to a round number of rows that no token uses
     return (*spaced, *(f"<unused {i}>" for i in range(len(spaced), n_vocab)))
+
+
+def _decoded(tokenizer: Any, n: int) -> list[str]:
+    """Return what each of the first `n` tokens is decoded to alone."""
+    from transformers import PreTrainedTokenizerFast
+
+    alone = [[i] for i in range(n)]
+    # transformers decodes one after the other, and does no more than what lies below it, unless it is told to or overridden
+    plain = getattr(type(tokenizer), "_decode", None) is PreTrainedTokenizerFast._decode
+    if plain and not tokenizer.clean_up_tokenization_spaces:
+        texts: list[str] = tokenizer.backend_tokenizer.decode_batch(alone, skip_special_tokens=False)
+        return texts
+    return list(tokenizer.batch_decode(alone))

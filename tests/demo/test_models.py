@@ -16,6 +16,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+import nbinterp as nb
 from nbinterp.demo import models
 from nbinterp.demo.models import DEMO_MODELS, FetchError
 from nbinterp.demo.sources import locate
@@ -233,6 +234,12 @@ def real():
     return models.fetch(NAME, progress=False)
 
 
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """The GGUF file that it was made of."""
+    return locate(DEMO_MODELS[NAME], tmp_path_factory.mktemp("packed")).gguf
+
+
 @pytest.mark.slow
 class TestRealModel:
     def test_opens_without_a_trace_of_the_gguf_file(self, real):
@@ -243,15 +250,14 @@ class TestRealModel:
         assert not [name for name in os.listdir(real) if name.endswith(".gguf")]
         assert models.revision(NAME) == models.sha256(real / models.WEIGHTS)
 
-    def test_its_weights_are_those_of_the_gguf_file(self, real, tmp_path):
+    def test_its_weights_are_those_of_the_gguf_file(self, real, packed):
         import gguf
         import torch
         from safetensors.torch import load_file
 
-        source = locate(DEMO_MODELS[NAME], tmp_path)
-        packed = {tensor.name: tensor for tensor in gguf.GGUFReader(source.gguf).tensors}
+        read = {tensor.name: tensor for tensor in gguf.GGUFReader(packed).tensors}
         written = load_file(real / models.WEIGHTS)
-        assert len(written) == len(packed) == 272
+        assert len(written) == len(read) == 272
         assert all(tensor.dtype == torch.float32 for tensor in written.values())
         for ours, theirs in [
             ("model.embed_tokens.weight", "token_embd.weight"),
@@ -260,8 +266,17 @@ class TestRealModel:
             ("model.layers.7.self_attn.v_proj.weight", "blk.7.attn_v.weight"),
             ("model.norm.weight", "output_norm.weight"),
         ]:
-            numbers = gguf.dequantize(packed[theirs].data, packed[theirs].tensor_type)
+            numbers = gguf.dequantize(read[theirs].data, read[theirs].tensor_type)
             assert torch.equal(written[ours], torch.from_numpy(numbers.copy()))
+
+    def test_opened_itself_it_is_the_same_model(self, model, packed):
+        import torch
+
+        opened = nb.Model.open(packed, device="cpu")
+        mine, theirs = opened.nnsight._module.state_dict(), model.nnsight._module.state_dict()
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+        assert "gguf_file=name" in opened.run("The").experiment.to_code()
 
     def test_it_knows_paris(self, real):
         import torch
@@ -282,13 +297,13 @@ FEW = 1000
 
 
 @pytest.fixture
-def shallow(tmp_path):
+def shallow(packed, tmp_path):
     """The real GGUF file with one block and its first tokens, inside a package of its own: converted alike, and soon."""
     import gguf
 
     package = tmp_path / "site" / FAKE.module
     package.mkdir(parents=True)
-    reader = gguf.GGUFReader(locate(DEMO_MODELS[NAME], tmp_path).gguf)
+    reader = gguf.GGUFReader(packed)
     writer = gguf.GGUFWriter(package / FAKE.file_name, "llama")
     values = {name: field.contents() for name, field in reader.fields.items()}
     tokens = set(values["tokenizer.ggml.tokens"][:FEW])

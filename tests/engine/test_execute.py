@@ -1,5 +1,6 @@
 """The engine against plain PyTorch hooks on the transformers model, on every family."""
 
+import copy
 import gc
 import threading
 
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import nbinterp as nb
-from nbinterp import Ablate, Basis, Direction, Experiment, Loop, Patch, Plane, Project, Rotate, Scale, Site, Steer
+from nbinterp import Ablate, Basis, Cut, Direction, Experiment, Loop, Patch, Plane, Project, Rotate, Scale, Site, Steer
 from tests.conftest import random_module
 from tests.engine.oracle import hooked, same
 
@@ -360,6 +361,25 @@ def test_weights_that_are_changed_or_moved_are_noticed(tokenizer):
     result = model.run(experiment)
     same(result.logits[0], hooked(model, PROMPTS[0], [edit])[0], 1e-6)
     same(result.base_logits[0], hooked(model, PROMPTS[0])[0], 1e-6)
+
+
+def test_patterns_are_edited_in_any_precision(tokenizer):
+    """Llama's attention takes its softmax in float32, whatever the model's own precision is."""
+    module = random_module("llama")
+    acts = [
+        Cut("pattern.1", keys=0, tokens=-1),
+        Ablate("pattern.1.2", amount=0.5),
+        Patch("pattern.2", source="The capital of Italy is", amount=0.3),
+    ]
+    single, double, half = (
+        nb.Model.open(copy.deepcopy(module).to(dtype), tokenizer=tokenizer, device="cpu", dtype=name)
+        for name, dtype in (("float32", torch.float32), ("float64", torch.float64), ("bfloat16", torch.bfloat16))
+    )
+    for act in acts:
+        runs = [model.run(Experiment(PROMPTS[1], act)) for model in (single, double, half)]
+        same(runs[1].logits, runs[0].logits, 1e-4)
+        assert np.abs(runs[0].logits - runs[0].base_logits).max() > 1e-3
+        assert np.isfinite(runs[2].logits).all()
 
 
 def test_a_sweep_is_each_of_its_points(small):

@@ -7,7 +7,7 @@ import torch
 import nbinterp as nb
 from nbinterp.engine import gradients as engine
 from nbinterp.metrics import Metric
-from tests.conftest import FAMILIES, random_module
+from tests.conftest import FAMILIES, FEW_TOKENS, random_module
 from tests.engine.oracle import same
 
 PROMPT, OTHER = "The capital of France is", "The capital of Italy is"
@@ -91,7 +91,7 @@ def test_the_model_is_left_as_it_was(llama):
             llama.gradients(PROMPT, metric=lambda logits, base: 1.0, sites="resid_post")
         assert [p.requires_grad for p in module.parameters()] == before
         assert all(p.grad is None for p in module.parameters())
-        assert llama.run(PROMPT).logits.shape == (1, 49152)
+        assert llama.run(PROMPT).logits.shape == (1, FEW_TOKENS)
     finally:
         for parameter in chosen:
             parameter.requires_grad_(False)
@@ -125,7 +125,7 @@ def test_what_is_kept_for_the_way_back_is_not_more_than_estimated(exact):
         return tensor
 
     weights = {p.untyped_storage().data_ptr() for p in exact.nnsight._module.parameters()}
-    prompt = " ".join(["word"] * 60)
+    prompt = " ".join(["word"] * 40)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         exact.gradients(prompt, metric=nb.log_probability(" Rome"), sites="resid_post.3")
     used = sum(size for at, size in kept.items() if at not in weights)
@@ -167,7 +167,7 @@ def test_interventions_act_and_gradients_are_taken_behind_them(exact):
     ids=str,
 )
 def test_metrics_in_torch_are_those_in_numpy(llama, metric):
-    logits, base = 3 * torch.randn(2, 4, 49152, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    logits, base = 3 * torch.randn(2, 4, FEW_TOKENS, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     found = engine.Objective.of(metric, llama.vocabulary)(logits, base)
     np.testing.assert_allclose(found.numpy(), metric(logits.numpy(), base.numpy(), llama.vocabulary), rtol=1e-9)
 
@@ -193,7 +193,7 @@ def test_a_function_of_ones_own_in_torch(llama):
     [
         (nb.rank(" Rome"), "z", PROMPT, "no derivative"),
         (lambda logits, base: float(np.exp(logits).sum()), "z", PROMPT, "written in torch"),
-        (lambda logits, base: logits * 2, "z", PROMPT, r"tensor of shape \[49152\].*one number"),
+        (lambda logits, base: logits * 2, "z", PROMPT, rf"tensor of shape \[{FEW_TOKENS}\].*one number"),
         (nb.entropy(), "z.9", PROMPT, "4 layers"),
         (nb.entropy(), [], PROMPT, "no site"),
         ([nb.entropy()] * 2, "z", PROMPT, "2 metrics for 1"),

@@ -172,7 +172,11 @@ def direction(site="resid_post.1", vector=None):
         ({"vectors": direction(vector=np.zeros(32))}, ValueError, r"^got a Direction of length 0"),
         ({"vectors": direction(vector=np.ones(5))}, ValueError, r"^got a Direction with 5 features at resid_post\.1"),
         ({"vectors": direction("resid_post.7")}, ValueError, r"^got layer 7 in 'resid_post\.7'"),
-        ({"vectors": direction("logits", np.ones(FEW_TOKENS))}, ValueError, r"^got Steer at logits, behind the last block"),
+        (
+            {"vectors": direction("logits", np.ones(FEW_TOKENS))},
+            ValueError,
+            r"^got Steer at logits, behind the last block",
+        ),
         (
             {"layers": [1]},
             ValueError,

@@ -25,7 +25,7 @@ def far(ndif, tiny):
 
 @pytest.fixture(scope="module")
 def metric(near):
-    # two words that the tokenizer has whole
+    # any two tokens
     first, second = near.tokens(P).tokens[-2:]
     return nb.logit_difference(first, second)
 

@@ -15,7 +15,7 @@ import urllib.request
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import Browser, Error, FloatRect, Locator, Page, Playwright, Request, Route
+from playwright.sync_api import Browser, Error, FloatRect, Locator, Page, Playwright, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,6 +35,8 @@ _CHROMIUM_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # no address but loopback is ever found
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 _TOKEN = "loopback"
 # errors of others that happen without us: (text, where it was thrown)
@@ -178,18 +180,15 @@ class Lab:
         self.errors: list[str] = []
         page.set_default_timeout(_PATIENCE)
         page.on("pageerror", self._note_error)
-        page.context.route("**/*", self._only_loopback)
+        page.context.on("request", self._note_stray)
 
     def _note_error(self, error: Error) -> None:
         if not any(message in str(error) and source in (error.stack or "") for message, source in _NOT_OURS):
             self.errors.append(str(error))
 
-    def _only_loopback(self, route: Route, request: Request) -> None:
-        if request.url.startswith((self.server.address, "data:", "blob:")):
-            route.continue_()
-        else:
+    def _note_stray(self, request: Request) -> None:
+        if not request.url.startswith((self.server.address, "data:", "blob:")):
             self.strayed.append(request.url)
-            route.abort()
 
     def load(self) -> None:
         """Load JupyterLab anew, with an empty workspace."""

@@ -34,21 +34,25 @@ def at_last(text):
 italy = Direction(site, model.info, at_last('The city of Rome is in Italy') - at_last('The city of Paris is in France'))
 """
 SHOW = """
-pg = Playground(model, 'The capital of France is', directions={NAME: italy}, track=[' Paris', ' Rome'],
+play = Playground(model, 'The capital of France is', directions={NAME: italy}, track=[' Paris', ' Rome'],
                 interventions=[nb.Steer(site, direction=italy, scale=1.0, tokens=' France'), nb.Ablate('mlp_out.5', tokens=-1)])
-pg
+play
 """.replace("NAME", json.dumps(WICKED))
 
 
 def settled(lab: Lab, widget: Locator) -> None:
-    """Wait until the page shows the answer to what was set."""
-    script = "element => element.dataset.moment === element.dataset.answered && element.dataset.working === 'false'"
-    lab.page.wait_for_function(script, arg=widget.element_handle(), timeout=60_000)
+    """Wait until the page shows the answer to what was set, in whichever view of `play` it was set."""
+    # what is set in this frame is sent before the next; Python answers this question after all that was sent before
+    lab.page.evaluate("() => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve)))")
+    moment = int(lab.ask("play.setting['moment']"))
+    script = """([{ dataset }, moment]) => Number(dataset.moment) >= moment && dataset.moment === dataset.answered
+        && dataset.working === 'false'"""
+    lab.page.wait_for_function(script, arg=[widget.element_handle(), moment], timeout=60_000)
 
 
 def said_by_python(lab: Lab) -> list[tuple[str, float]]:
     """Return the changed run's tokens and probabilities as Python has them."""
-    text = lab.ask("__import__('json').dumps(pg.frame()[['token', 'changed']].values.tolist())")
+    text = lab.ask("__import__('json').dumps(play.frame()[['token', 'changed']].values.tolist())")
     return [(token, value) for token, value in json.loads(text.strip("'").encode().decode("unicode_escape"))]
 
 
@@ -84,7 +88,7 @@ def accept(lab: Lab) -> None:
 
 
 def test_the_hand_moves_and_the_model_answers(lab: Lab):
-    name = lab.write_notebook([OPEN, SHOW, "pg", "'the exported code comes here'"])
+    name = lab.write_notebook([OPEN, SHOW, "play", "'the exported code comes here'"])
     lab.page.set_default_timeout(60_000)
     lab.open(name)
     lab.run_cell(0)
@@ -106,45 +110,45 @@ def test_the_hand_moves_and_the_model_answers(lab: Lab):
     assert widget.get_attribute("data-moment") != before
     settled(lab, widget)
     lab.wait_until_kernel_says(
-        "pg.answer['moment'] == pg.setting['moment'] and pg.setting['acts'][0]['values']['scale'] > 2", "True", 60
+        "play.answer['moment'] == play.setting['moment'] and play.setting['acts'][0]['values']['scale'] > 2", "True", 60
     )
     assert shown(widget) == {token: percent(value) for token, value in said_by_python(lab) if token in shown(widget)}
-    assert lab.ask("len(pg.curves) > 0 and pg.curves[-1]['parameter']") == "'scale'"
-    dragged = float(lab.ask("pg.setting['acts'][0]['values']['scale']"))
+    assert lab.ask("len(play.curves) > 0 and play.curves[-1]['parameter']") == "'scale'"
+    dragged = float(lab.ask("play.setting['acts'][0]['values']['scale']"))
 
     # one drag is one step; undo and redo take it back and forth, by key
     first.locator(".nbi-card-name").focus()
     lab.page.keyboard.press("Control+z")
-    lab.wait_until_kernel_says("pg.setting['acts'][0]['values']['scale']", "1.0")
+    lab.wait_until_kernel_says("play.setting['acts'][0]['values']['scale']", "1.0")
     settled(lab, widget)
     lab.page.keyboard.press("Control+Shift+z")
-    lab.wait_until_kernel_says("pg.setting['acts'][0]['values']['scale']", str(dragged))
+    lab.wait_until_kernel_says("play.setting['acts'][0]['values']['scale']", str(dragged))
     settled(lab, widget)
 
     # the marker on the curve is the slider
     plot = box_of(widget.locator(".nbi-plot"))
     lab.page.mouse.click(plot["x"] + 60, plot["y"] + 120)
     settled(lab, widget)
-    assert float(lab.ask("pg.setting['acts'][0]['values']['scale']")) < 0
+    assert float(lab.ask("play.setting['acts'][0]['values']['scale']")) < 0
 
     # what is picked is where the next intervention goes
     widget.get_by_role("listbox", name="Tokens").get_by_role("option").nth(1).click()
     widget.get_by_role("listbox", name="Layers").get_by_role("option").nth(7).click()
-    lab.wait_until_kernel_says("(pg.selection.tokens, pg.selection.layers)", "((1,), (7,))")
+    lab.wait_until_kernel_says("(play.selection.tokens, play.selection.layers)", "((1,), (7,))")
     widget.get_by_role("button", name="Add", exact=True).click()
     lab.page.keyboard.type("multiplies activations")
     lab.page.keyboard.press("Enter")
     settled(lab, widget)
     assert (
-        lab.ask("[(a['recipe'], a['component'], a['layer'], a['tokens']) for a in pg.setting['acts']][-1]")
+        lab.ask("[(a['recipe'], a['component'], a['layer'], a['tokens']) for a in play.setting['acts']][-1]")
         == "('scale', 'resid_post', 7, '1')"
     )
 
     # what has no effect is said, and no longer once it has one
-    assert lab.ask("pg.set(-1, factor=1.0)") == "None"
+    assert lab.ask("play.set(-1, factor=1.0)") == "None"
     widget.locator(".nbi-warnings li").wait_for()
-    assert widget.locator(".nbi-warnings li").inner_text() == lab.ask("pg.answer['warnings'][0]").strip("\"'")
-    assert lab.ask("pg.undo()") == "None"
+    assert widget.locator(".nbi-warnings li").inner_text() == lab.ask("play.answer['warnings'][0]").strip("\"'")
+    assert lab.ask("play.undo()") == "None"
     settled(lab, widget)
     assert widget.locator(".nbi-warnings li").count() == 0
 
@@ -160,26 +164,26 @@ def test_the_hand_moves_and_the_model_answers(lab: Lab):
     # up with the keyboard, off, and away
     widget.locator(".nbi-card").last.locator(".nbi-slider").focus()
     lab.page.keyboard.press("Alt+ArrowUp")
-    lab.wait_until_kernel_says("[a['recipe'] for a in pg.setting['acts']][1]", "'scale'")
+    lab.wait_until_kernel_says("[a['recipe'] for a in play.setting['acts']][1]", "'scale'")
     assert lab.page.evaluate("() => document.activeElement.className") == "nbi-slider"
     widget.locator(".nbi-card").nth(1).get_by_role("switch").click()
-    lab.wait_until_kernel_says("[a['on'] for a in pg.setting['acts']]", "[True, False, True]")
+    lab.wait_until_kernel_says("[a['on'] for a in play.setting['acts']]", "[True, False, True]")
     widget.locator(".nbi-card").nth(1).get_by_role("button", name="Remove", exact=True).click()
-    lab.wait_until_kernel_says("len(pg.setting['acts'])", "2")
+    lab.wait_until_kernel_says("len(play.setting['acts'])", "2")
     settled(lab, widget)
 
     # a run is kept, the hand moves on, and the run comes back
     widget.get_by_label("Name of the run").fill("weak")
     widget.get_by_role("button", name="Keep this run", exact=True).click()
     widget.locator(".nbi-run").wait_for()
-    kept = lab.ask("pg.setting['acts'][0]['values']['scale']")
+    kept = lab.ask("play.setting['acts'][0]['values']['scale']")
     field = first.locator(".nbi-number-control .nbi-field")
     field.fill("2.5")
     field.press("Enter")
     settled(lab, widget)
-    lab.wait_until_kernel_says("pg.setting['acts'][0]['values']['scale']", "2.5")
+    lab.wait_until_kernel_says("play.setting['acts'][0]['values']['scale']", "2.5")
     widget.get_by_role("button", name="Go back to this run", exact=True).click()
-    lab.wait_until_kernel_says("pg.setting['acts'][0]['values']['scale']", kept)
+    lab.wait_until_kernel_says("play.setting['acts'][0]['values']['scale']", kept)
     settled(lab, widget)
 
     # what it goes on to say, and what it might have said at a step
@@ -196,7 +200,7 @@ def test_the_hand_moves_and_the_model_answers(lab: Lab):
     scrubber.focus()
     lab.page.keyboard.press("Home")
     assert widget.locator(".nbi-column.nbi-of-base .nbi-at").inner_text() == lab.ask(
-        "pg.generated['base'][0]['text']"
+        "play.generated['base'][0]['text']"
     ).strip("'")
     assert widget.locator(".nbi-column.nbi-of-changed .nbi-alternative").count() >= 3
 
@@ -245,7 +249,7 @@ def test_the_hand_moves_and_the_model_answers(lab: Lab):
     assert "Every slider still slides." in widget.locator(".nbi-dialog-note").inner_text()
     widget.get_by_role("button", name="Close", exact=True).click()
     assert (
-        lab.ask("len(pg.answer['curves']) == len({c['key'] for c in pg.curves} & set(pg.answer['curves'])) > 1")
+        lab.ask("len(play.answer['curves']) == len({c['key'] for c in play.curves} & set(play.answer['curves'])) > 1")
         == "True"
     )
 
@@ -257,10 +261,10 @@ def test_the_hand_moves_and_the_model_answers(lab: Lab):
     lab.screenshot(widget, PICTURES / "playground-dark.png")
 
     # what was added later acts again in a new kernel, when the cell is run again
-    assert lab.ask("pg.add(italy, 'later')") == "None"
+    assert lab.ask("play.add(italy, 'later')") == "None"
     settled(lab, widget)
     was = json.loads(
-        lab.ask("__import__('json').dumps([pg.to_json(), pg.frame()['token'].tolist()])")
+        lab.ask("__import__('json').dumps([play.to_json(), play.frame()['token'].tolist()])")
         .strip("'")
         .encode()
         .decode("unicode_escape")
@@ -270,10 +274,10 @@ def test_the_hand_moves_and_the_model_answers(lab: Lab):
     lab._on_notebook("await notebook.sessionContext.session.kernel.info;")
     lab.run_cell(0)
     lab.run_cell(1)
-    lab.wait_until_kernel_says("[pg._acts.name(a) for a in pg.setting['acts']][-1]", "'Steer along later'", 60)
-    lab.wait_until_kernel_says("(pg.problem, [m['problem'] for m in pg.answer['moved']])", "('', ['', '', ''])", 60)
+    lab.wait_until_kernel_says("[play._acts.name(a) for a in play.setting['acts']][-1]", "'Steer along later'", 60)
+    lab.wait_until_kernel_says("(play.problem, [m['problem'] for m in play.answer['moved']])", "('', ['', '', ''])", 60)
     now = json.loads(
-        lab.ask("__import__('json').dumps([pg.to_json(), pg.frame()['token'].tolist()])")
+        lab.ask("__import__('json').dumps([play.to_json(), play.frame()['token'].tolist()])")
         .strip("'")
         .encode()
         .decode("unicode_escape")

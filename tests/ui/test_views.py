@@ -55,11 +55,8 @@ def test_two_views_of_an_atlas_are_equal(lab: Lab):
 # random weights: the numbers mean nothing, and come in milliseconds
 TOY = """
 import nbinterp as nb
-from transformers import AutoTokenizer
-from nbinterp.demo import models
-from tests.conftest import random_module
-tokenizer = AutoTokenizer.from_pretrained(models.directory("smollm2-135m"))
-model = nb.Model.open(random_module("llama"), tokenizer=tokenizer, name="toy", device="cpu")
+from tests.conftest import few_tokens, random_module
+model = nb.Model.open(random_module("llama"), tokenizer=few_tokens(), name="toy", device="cpu")
 play = nb.Playground(model, "The capital of France is", interventions=[nb.Scale("resid_post.1", 2.0), nb.Ablate("mlp_out.2", tokens=-1)])
 """
 

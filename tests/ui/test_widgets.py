@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.ui.driver import box_of
 
@@ -400,7 +401,7 @@ def test_what_is_picked_in_one_chart_is_picked_in_the_other(lab: Lab):
     lab.wait_until_kernel_says("len(first.selection.rows)", "1")
     # the numbers stand below the picture
     second.locator("summary").click()
-    assert second.locator("tbody tr").count() == 10
+    expect(second.locator("tbody tr")).to_have_count(10)
 
 
 def test_chart_that_cannot_be_drawn_says_so(lab: Lab):

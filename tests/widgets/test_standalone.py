@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from xml.etree import ElementTree
 
 import altair as alt
 import anywidget
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 import traitlets
 
-from nbinterp.widgets.saved import WIDGET_MIME, origin_of, page, saved_bundle
+from nbinterp.widgets.saved import WIDGET_MIME, draw_png, draw_svg, origin_of, page, saved_bundle
 from nbinterp.widgets.standalone import state_of
 
 WICKED = "</script><!--<script>alert(1)</script>\u202e"
@@ -59,3 +60,17 @@ def test_a_bundle_keeps_the_state_unless_it_is_large(chart):
     view.text = "x" * 500_000
     assert kept(view) == {"kind": "view"}
     assert kept(None) == {"kind": "view"}
+
+
+def test_text_that_no_picture_can_hold_is_named_in_it():
+    # a token may be any bytes; vl-convert ends the process at a control character
+    words = ["\x00", "\x01", "\x1b[31m", "\ufffe", "\uffff", "\ud800", "\x7f", "\ufdd0", "a\tb\r\nc", "\U0001f600"]
+    frame = pd.DataFrame({"a\x0b": words, "x": range(len(words))})
+    chart = alt.Chart(frame, title="\x02").mark_text().encode(x="x:O", y=alt.Y("a\x0b:N", sort=words), text="a\x0b:N")
+    spec = chart.to_dict()
+    assert draw_png(spec).startswith(b"\x89PNG")
+    drawn = draw_svg(spec)
+    said = "".join(ElementTree.fromstring(drawn).itertext())
+    for name in ("U+0000", "U+0001", "U+001B[31m", "U+FFFE", "U+FFFF", "U+D800", "U+0002", "aU+000B", "\U0001f600"):
+        assert name in said, name
+    assert chart.to_dict() == spec
