@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from nbinterp.engine.beside import ask, do, go_on, ignore
 from nbinterp.engine.sizes import Sizes
-from nbinterp.hosted.jobs import Job, send
+from nbinterp.hosted.jobs import Job, answer_of, send
 from nbinterp.hosted.luggage import packed
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class HostedEngine:
     def _do(self, procedure: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         bound = inspect.signature(procedure).bind(None, *args, **kwargs)
         cancel = _stay_here(bound)
-        return self._job(procedure, bound.args[1:], bound.kwargs).wait(cancel=cancel)
+        return answer_of(lambda: self._job(procedure, bound.args[1:], bound.kwargs), cancel)
 
     def asked(
         self,
@@ -107,7 +107,8 @@ class HostedEngine:
         """Return what a method of an object returns that is made with an executor there: one job."""
         bound = inspect.signature(method).bind(None, *args, **kwargs)
         cancel = _stay_here(bound)
-        return self._job(ask, (kind, made_with, method.__name__, bound.args[1:], bound.kwargs), {}).wait(cancel=cancel)
+        what = (kind, made_with, method.__name__, bound.args[1:], bound.kwargs)
+        return answer_of(lambda: self._job(ask, what, {}), cancel)
 
     def submit(
         self, procedure: Callable[..., Any], *args: Any, id: str | None = None, made: Callable[[Any], Any]

@@ -30,6 +30,8 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.005, 0.5
 """Seconds between two looks at a job: short work is asked after often, long work seldom."""
 _PATIENCE = 60.0
 """Seconds for which a server may be out of reach before waiting is given up."""
+_NOT_BEGUN = ("Error starting model.", "Error provisioning model.")
+"""What a server says of jobs that it never began."""
 _UNKNOWN = 10.0
 """Seconds for which a server may know nothing of a job."""
 
@@ -48,6 +50,10 @@ class JobFailed(HostedError):
     def __init__(self, message: str, report: str) -> None:
         super().__init__(message)
         self.report = report
+
+
+class NotBegunError(JobFailed):
+    """A job whose model the server could not start: nothing of it has run."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +227,24 @@ def send(model: Any, luggage: Luggage, connection: Connection) -> str:
     return str(backend.job_id)
 
 
+def answer_of(sent: Callable[[], Job], cancel: Callable[[], bool] = lambda: False) -> Any:
+    """Return the answer of a job, as `Job.wait`; one that was never begun is sent again, twice at most.
+
+    Parameters
+    ----------
+    sent : callable
+        Sends the job, and returns it.
+    cancel : callable
+        As for `Job.wait`.
+    """
+    for pause in (1.0, 4.0):
+        try:
+            return sent().wait(cancel=cancel)
+        except NotBegunError:
+            time.sleep(pause)
+    return sent().wait(cancel=cancel)
+
+
 class _Backend(RemoteBackend):  # type: ignore[misc]
     """nnsight's own backend, whose news go to a job and not to the screen, and whose connection is kept open."""
 
@@ -295,7 +319,8 @@ def _reason(answer: httpx.Response) -> str:
 def _failed(report: str) -> JobFailed:
     """Return what a server's traceback says, with the line of the user's own that it came from."""
     last = next((line for line in reversed(report.splitlines()) if line.strip()), "no reason was given")
-    return JobFailed(f"the job failed at the hosted model: {last}", report)
+    kind = NotBegunError if report.startswith(_NOT_BEGUN) else JobFailed
+    return kind(f"the job failed at the hosted model: {last}", report)
 
 
 nnsight.register("nbinterp.hosted.courier")

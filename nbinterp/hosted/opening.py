@@ -14,7 +14,7 @@ from nbinterp.engine.beside import introduce
 from nbinterp.engine.tokenizing import Tokenizer, token_texts
 from nbinterp.hosted.connection import Connection
 from nbinterp.hosted.engine import HostedEngine
-from nbinterp.hosted.jobs import Job, send
+from nbinterp.hosted.jobs import Job, answer_of, send
 from nbinterp.hosted.luggage import packed
 from nbinterp.results import Vocabulary
 
@@ -32,8 +32,8 @@ def opened(
     config = module.config.get_text_config()
     vocabulary = Vocabulary(token_texts(model.tokenizer, config.vocab_size))
     tokenizer = Tokenizer(model.tokenizer, vocabulary.tokens, name, getattr(config, "max_position_embeddings", None))
-    job = Job(connection, send(model, packed(introduce, (), tokenizer, vocabulary), connection))
-    met: Introduction = job.wait()
+    luggage = packed(introduce, (), tokenizer, vocabulary)
+    met: Introduction = answer_of(lambda: Job(connection, send(model, luggage, connection)))
     known = demo.revision(source) if source in demo.DEMO_MODELS else getattr(module.config, "_commit_hash", None)
     info = ModelInfo(
         name=name,
