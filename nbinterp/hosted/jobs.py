@@ -52,6 +52,10 @@ class JobFailed(HostedError):
         self.report = report
 
 
+class UnreachableError(HostedError):
+    """A server does not answer, or has a fault of its own, which may pass."""
+
+
 class NotBegunError(JobFailed):
     """A job whose model the server could not start: nothing of it has run."""
 
@@ -126,16 +130,21 @@ class Job:
         ------
         JobFailed
             Where it raised.
+        UnreachableError
+            Where the server does not answer, or has a fault of its own.
         HostedError
-            Where the server cannot be reached, or knows nothing of it.
+            Where it refuses to say.
         """
         try:
             found = self._backend.poll()
         except RemoteError as error:
             raise _failed(scrubbed(str(error), self._connection.key)) from None
+        except httpx.TransportError as error:
+            raise UnreachableError(f"{self.host} does not answer: {error}") from None
         except httpx.HTTPStatusError as error:
             reason = scrubbed(_reason(error.response), self._connection.key)
-            raise HostedError(f"{self.host} does not say how job {self.id} stands: {reason}") from None
+            kind = UnreachableError if error.response.is_server_error else HostedError
+            raise kind(f"{self.host} does not say how job {self.id} stands: {reason}") from None
         if found is not None:
             streamed, answer = Opened(io.BytesIO(found["answer"])).load()
             self.answer = self._made(iter(answer) if streamed else answer)
@@ -161,24 +170,24 @@ class Job:
         HostedError
             Where the server cannot be reached for a minute, or knows nothing of it.
         """
-        pause, lost, last = _FIRST_WAIT, 0.0, self.news
-        began = time.monotonic()
+        pause, last = _FIRST_WAIT, self.news
+        heard = known = time.monotonic()
         while True:
             try:
                 if self.look():
                     return self.answer
-                lost = 0.0
-            except httpx.TransportError as error:
-                lost = lost or time.monotonic()
-                if time.monotonic() - lost > _PATIENCE:
+                heard = time.monotonic()
+            except UnreachableError as error:
+                # a connection heals, a server is started again
+                if time.monotonic() - heard > _PATIENCE:
                     raise HostedError(
-                        f"{self.host} has not answered for {_PATIENCE:.0f} s ({error}); job {self.id} may have gone on: "
-                        "model.attach asks after it by this id."
+                        f"{error}; that for {_PATIENCE:.0f} s: the job may have gone on, and model.attach({self.id!r}, …) asks after it."
                     ) from None
+                known = time.monotonic()
             if self.news != last:
                 last, pause = self.news, min(pause, 0.05)
                 told(last)
-            if self._backend.status is None and time.monotonic() - began > _UNKNOWN:
+            if self._backend.status is None and time.monotonic() - known > _UNKNOWN:
                 raise HostedError(
                     f"{self.host} knows nothing of job {self.id}; it may have been started again, and has then lost it: send it anew."
                 )

@@ -62,14 +62,34 @@ def test_a_server_that_stays_away_is_given_up(monkeypatch):
     monkeypatch.setattr(jobs, "_PATIENCE", 0.2)
     with loopback({AT: None}) as server:
         job = job_at(server)
-        with pytest.raises(HostedError, match="has not answered .* job abc may have gone on: model.attach asks"):
+        with pytest.raises(
+            HostedError,
+            match=r"does not answer: .*; that for 0 s: the job may have gone on, and model.attach\('abc', …\) asks",
+        ):
             job.wait()
 
 
 def test_a_refusal_is_told_in_the_servers_words():
     with (
+        loopback({AT: (401, {"detail": "who are you"})}) as server,
+        pytest.raises(HostedError, match=r"how job abc stands: who are you \(HTTP 401\)"),
+    ):
+        job_at(server).wait()
+
+
+def test_a_fault_of_the_server_may_pass_and_is_told_where_it_does_not(monkeypatch):
+    with loopback({AT: (503, {"detail": "down for maintenance"})}) as server:
+
+        def cancel():
+            server.answers[AT] = said("ERROR", "the end")
+            return False
+
+        with pytest.raises(JobFailed, match="the end"):
+            job_at(server).wait(cancel=cancel)
+    monkeypatch.setattr(jobs, "_PATIENCE", 0.2)
+    with (
         loopback({AT: (503, {"detail": "down for maintenance"})}) as server,
-        pytest.raises(HostedError, match=r"how job abc stands: down for maintenance \(HTTP 503\)"),
+        pytest.raises(HostedError, match=r"stands: down for maintenance \(HTTP 503\); that for 0 s"),
     ):
         job_at(server).wait()
 
