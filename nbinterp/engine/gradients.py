@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -386,6 +387,10 @@ def _base(
     return [runs[tokens(experiment.prompts[0])].logits for experiment in experiments]
 
 
+def _rows_read(sizes: Sizes, site: Site, group: Sequence[TokenizedPrompt]) -> int:
+    return sizes.rows_of(len(group[0]), [site])
+
+
 def _prefetch(executor: Executor, edits: Sequence[Edit], sources: SourceReads) -> None:
     """Read in batches what edits take from untouched runs."""
     wanted: dict[Site, dict[TokenizedPrompt, None]] = {}
@@ -394,7 +399,7 @@ def _prefetch(executor: Executor, edits: Sequence[Edit], sources: SourceReads) -
             runs = [run for run, _ in edit.value.tokens if isinstance(run, TokenizedPrompt)]
             wanted.setdefault(edit.site, {}).update(dict.fromkeys(runs))
     for site, prompts in wanted.items():
-        for batch in equal_batches(prompts, len, lambda group, s=site: executor.sizes.rows_of(len(group[0]), [s])):  # type: ignore[misc]
+        for batch in equal_batches(prompts, len, functools.partial(_rows_read, executor.sizes, site)):
             for prompt, features in zip(batch, executor.read(batch, [site])[0], strict=True):
                 sources[prompt, site] = features
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
+import torch
+
 from nbinterp.engine.beside import ask, do, go_on, ignore
 from nbinterp.engine.sizes import Sizes
 from nbinterp.hosted.jobs import Job, answer_of, send
@@ -64,7 +66,7 @@ class HostedEngine:
     @property
     def sizes(self) -> Sizes:
         """What memory things take there."""
-        itemsize = {"float64": 8, "float32": 4}.get(self.info.dtype, 2)
+        itemsize = getattr(torch, self.info.dtype).itemsize
         return Sizes(self.info, self._weights, itemsize, self.memory_bound, _MAX_TOKENS)
 
     def knows(self, prompt: TokenizedPrompt) -> bool:
@@ -92,9 +94,8 @@ class HostedEngine:
         return cast("T", _Afar(self, kind, args))
 
     def _do(self, procedure: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        bound = inspect.signature(procedure).bind(None, *args, **kwargs)
-        cancel = _stay_here(bound)
-        return answer_of(lambda: self._job(procedure, bound.args[1:], bound.kwargs), cancel)
+        going, named, cancel = _parted(procedure, args, kwargs)
+        return answer_of(lambda: self._job(procedure, going, named), cancel)
 
     def asked(
         self,
@@ -105,10 +106,8 @@ class HostedEngine:
         kwargs: Mapping[str, Any],
     ) -> Any:
         """Return what a method of an object returns that is made with an executor there: one job."""
-        bound = inspect.signature(method).bind(None, *args, **kwargs)
-        cancel = _stay_here(bound)
-        what = (kind, made_with, method.__name__, bound.args[1:], bound.kwargs)
-        return answer_of(lambda: self._job(ask, what, {}), cancel)
+        going, named, cancel = _parted(method, args, kwargs)
+        return answer_of(lambda: self._job(ask, (kind, made_with, method.__name__, going, named), {}), cancel)
 
     def submit(
         self, procedure: Callable[..., Any], *args: Any, id: str | None = None, made: Callable[[Any], Any]
@@ -130,14 +129,17 @@ class HostedEngine:
         return Job(self.connection, send(self.nnsight, luggage, self.connection), made)
 
 
-def _stay_here(bound: inspect.BoundArguments) -> Callable[[], bool]:
-    """Take out of a call's arguments what is asked and told on this machine; return what says whether to stop."""
-    if "advance" in bound.arguments:
-        bound.arguments["advance"] = ignore
+def _parted(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Sequence[Any], Mapping[str, Any], Callable[[], bool]]:
+    """Return the arguments of a call that can travel, and what is asked on this machine whether to stop."""
+    # the first is what is there only: an executor, or what is made with one
+    bound = inspect.signature(function).bind(None, *args, **kwargs)
     cancel: Callable[[], bool] = bound.arguments.get("cancel", go_on)
-    if "cancel" in bound.arguments:
-        bound.arguments["cancel"] = go_on
-    return cancel
+    for name, stand_in in (("cancel", go_on), ("advance", ignore)):
+        if name in bound.arguments:
+            bound.arguments[name] = stand_in
+    return bound.args[1:], bound.kwargs, cancel
 
 
 class _Afar:
